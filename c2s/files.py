@@ -1,0 +1,88 @@
+"""Outputs appear whole or not at all: written to a temporary name, then moved into place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from c2s.errors import OutputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def atomic_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it into place if the block succeeds.
+
+    Works for a file or a folder: whatever the block creates at the temporary path is moved. If the block
+    fails, for any reason including Ctrl-C, the temporary is removed and `path` is left as it was.
+
+    Parameters
+    ----------
+    path
+        Final place of the output. Parent folders are created.
+    overwrite
+        Replace an existing output instead of refusing.
+
+    Yields
+    ------
+    pathlib.Path
+        The temporary path; it keeps the suffixes of `path` and does not exist yet.
+
+    Raises
+    ------
+    OutputError
+        `path` exists and `overwrite` is false, the disk is full, or the folder cannot be written.
+    """
+    final = Path(path)
+    refuse_existing(final, overwrite=overwrite)
+    with _named(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
+    try:
+        temporary = holder / final.name
+        with _named(final):
+            yield temporary
+            if temporary.exists():
+                _replace(temporary, final, holder)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
+    """Raise `OutputError` if `path` exists and may not be replaced; call it before long work."""
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"the output {path} exists already.",
+            fix="choose another path, or pass overwrite=True (--overwrite on the command line).",
+        )
+
+
+def _replace(temporary: Path, final: Path, holder: Path) -> None:
+    """Move `temporary` to `final`; an older `final` is set aside first, so that a crash loses neither."""
+    if final.is_dir():
+        final.replace(holder / "previous")
+    temporary.replace(final)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn the operating system's write errors into an `OutputError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OutputError(
+                f"the disk is full while writing {path}; nothing was left behind.",
+                fix="free some space, or write to another disk.",
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+            raise OutputError(
+                f"cannot write {path}: {error.strerror}.", fix="choose a folder you may write to."
+            ) from error
+        raise

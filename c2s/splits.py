@@ -1,0 +1,146 @@
+"""Splits that do not leak: by donor or study where there is one, by cell otherwise, and said so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from c2s.errors import ConfigError, ObsError
+from c2s.prompts import stable_hash
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which part each cell belongs to.
+
+    Attributes
+    ----------
+    assignment
+        Series of ``"train"``, ``"validation"`` or ``"test"``, indexed by cell id.
+    unit
+        Name of the column whose values are kept whole (``"donor_id"``), or ``"cell"``.
+    note
+        One sentence for the page: how the cells were split and what that means.
+    """
+
+    assignment: pd.Series
+    unit: str
+    note: str
+    sizes: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        counts = self.assignment.value_counts()
+        object.__setattr__(self, "sizes", {part: int(counts.get(part, 0)) for part in PARTS})
+
+    def ids(self, part: str) -> list[str]:
+        """Return the cell ids of one part, in table order."""
+        return self.assignment.index[self.assignment == part].tolist()
+
+
+def split_cells(
+    obs: pd.DataFrame,
+    *,
+    unit: str | None = None,
+    stratify: str | None = None,
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Split cells into train, validation and test.
+
+    Parameters
+    ----------
+    obs
+        One row per cell, indexed by cell id.
+    unit
+        Column whose values never sit on two sides (donor, study). None splits by cell.
+    stratify
+        Column whose proportions are kept when splitting by cell; ignored with `unit`.
+    fractions
+        Share of each part; default ``{"train": 0.7, "validation": 0.1, "test": 0.2}`` (section 4.6.1 keeps 20%
+        of the cells for evaluation).
+    seed
+        Changes the split. The part of a unit, or of a cell within its stratum, is ordered by a hash of its id,
+        so that shuffling the rows changes nothing.
+
+    Raises
+    ------
+    ObsError
+        A column is missing or has empty entries, or there are fewer units than parts asked for.
+    ConfigError
+        The fractions are not positive or do not add up to one.
+    """
+    wanted = dict(fractions or {"train": 0.7, "validation": 0.1, "test": 0.2})
+    _check_fractions(wanted)
+    if unit is not None:
+        units = _complete_column(obs, unit)
+        names = sorted(units.unique())
+        if len(names) < len(wanted):
+            raise ObsError(
+                f"column {unit!r} has {len(names)} value(s), too few for {len(wanted)} parts that share none.",
+                fix="split by cell (unit=None), or pool more donors.",
+            )
+        sizes = units.value_counts()
+        parts = _fill(names, [int(sizes[n]) for n in names], wanted, unit, seed)
+        assignment = units.map(parts)
+        note = f"Split by {unit}: no value of {unit} is on two sides ({len(names)} values)."
+    else:
+        ids = pd.Index(obs.index.astype(str))
+        strata = _complete_column(obs, stratify) if stratify else pd.Series("", index=ids)
+        chosen: dict[str, str] = {}
+        for _, members in sorted(pd.Series(ids, index=strata.to_numpy()).groupby(level=0)):
+            chosen |= _fill(sorted(members), [1] * len(members), wanted, "cell", seed)
+        assignment = pd.Series([chosen[i] for i in ids], index=ids)
+        note = (
+            "Split by cell: no donor column was given, so cells of one donor are on both sides, and the score "
+            "says nothing about a new donor."
+        )
+    assignment.index = pd.Index(obs.index.astype(str))
+    return Split(assignment.astype(str), unit or "cell", note)
+
+
+def _fill(
+    names: Sequence[str], sizes: Sequence[int], fractions: Mapping[str, float], salt: str, seed: int
+) -> dict[str, str]:
+    """Hand out `names` in hash order, each to the part that lags most behind its share."""
+    total = sum(sizes)
+    order = sorted(range(len(names)), key=lambda i: stable_hash("split", salt, names[i], seed))
+    filled = dict.fromkeys(fractions, 0)
+    result = {}
+    for place, i in enumerate(order):
+        left = len(order) - place
+        empty = [part for part in fractions if not filled[part]]
+        # With few units every part must still get one.
+        choices = empty if salt != "cell" and len(empty) >= left else list(fractions)
+        part = max(choices, key=lambda p: (fractions[p] * total - filled[p], fractions[p]))
+        filled[part] += sizes[i]
+        result[names[i]] = part
+    return result
+
+
+def _check_fractions(fractions: Mapping[str, float]) -> None:
+    problems = [f"unknown part {part!r}" for part in fractions if part not in PARTS]
+    problems += [f"the share of {p!r} is {f}, not in (0, 1]" for p, f in fractions.items() if not 0 < f <= 1]
+    if not np.isclose(sum(fractions.values()), 1):
+        problems.append(f"the shares add up to {sum(fractions.values()):g}, not 1")
+    if problems:
+        raise ConfigError("split fractions", problems, fix=f"give shares of {', '.join(PARTS)} that add up to 1.")
+
+
+def _complete_column(obs: pd.DataFrame, column: str) -> pd.Series:
+    if column not in obs:
+        raise ObsError(
+            f"obs has no column {column!r}; it has {', '.join(map(str, obs.columns)) or 'none'}.",
+            fix=f"name one of them instead of {column!r}.",
+        )
+    empty = obs.index[obs[column].isna()]
+    if len(empty):
+        raise ObsError(
+            f"column {column!r} is empty for {len(empty)} cell(s), first {empty[0]!r}.",
+            fix="fill the column, or leave these cells out.",
+        )
+    return obs[column].astype(str).set_axis(obs.index.astype(str))

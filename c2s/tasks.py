@@ -1,0 +1,271 @@
+"""What a plugin hands over: tasks, and the rewards, metrics, baselines, datasets and chapters they name."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyarrow as pa
+
+from c2s.errors import ConfigError, PluginError
+from c2s.prompts import PromptTemplate
+from c2s.splits import Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from c2s.sentences import CellSentences
+
+#: Columns every table of examples has; tasks add the ones their templates and metrics need.
+EXAMPLE_SCHEMA = pa.schema(
+    [
+        pa.field("example_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("answer", pa.string()),
+        pa.field("template", pa.string(), nullable=False),
+        pa.field("cell_ids", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+
+def example_table(records: Sequence[Mapping[str, object]]) -> pa.Table:
+    """Build the Arrow table of examples from records, and check it.
+
+    Parameters
+    ----------
+    records
+        One mapping per example with ``example_id``, ``prompt``, ``answer`` (None when unknown), ``template``,
+        ``cell_ids`` and whatever else the templates and metrics need; all with the same keys.
+
+    Returns
+    -------
+    pyarrow.Table
+        The columns of `EXAMPLE_SCHEMA` first, then the rest.
+
+    Raises
+    ------
+    PluginError
+        There is no example, a required column is missing, or two examples share an id.
+    """
+    if not records:
+        raise PluginError("the task made no example.", fix="give at least one cell that has the columns it needs.")
+    missing = [f.name for f in EXAMPLE_SCHEMA if f.name not in records[0]]
+    if missing:
+        raise PluginError(
+            f"the examples lack {', '.join(missing)}.", fix="set every column of c2s.tasks.EXAMPLE_SCHEMA."
+        )
+    fixed = {f.name: pa.array([r[f.name] for r in records], f.type) for f in EXAMPLE_SCHEMA}
+    extra = {key: pa.array([r[key] for r in records]) for key in records[0] if key not in fixed}
+    if len(set(fixed["example_id"].to_pylist())) < len(records):
+        raise PluginError("two examples share an example_id.", fix="make ids unique, e.g. the cell id.")
+    return pa.table({**fixed, **extra})
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """One thing a language model is asked to do with cells; subclass as a frozen dataclass.
+
+    The dataclass fields of a subclass are the task's options (``label="cell_type"``); they are plain JSON values
+    and are saved beside a trained model, so that prediction needs nothing else. Class variables describe it.
+
+    Attributes
+    ----------
+    name, version, title, paper_section
+        ``paper_section`` names the section of the C2S-Scale paper, or is empty.
+    prompts
+        Name of the registered list of templates.
+    metrics, rewards, baselines
+        Names in the registries. The first metric is the headline.
+    profiles
+        Defaults per profile (``smoke``, ``laptop``, ``paper``) that `c2s train` starts from: any of ``top_k``
+        and the fields of `c2s.training.SFTConfig`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "0.1.0"
+    title: ClassVar[str]
+    paper_section: ClassVar[str] = ""
+    prompts: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+    rewards: ClassVar[tuple[str, ...]] = ()
+    baselines: ClassVar[tuple[str, ...]] = ()
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {}, "laptop": {}, "paper": {}}
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Columns of ``obs`` that must be there to make examples with answers."""
+
+    @property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Columns of ``obs`` that are used when they are there (a donor column, say)."""
+        return ()
+
+    @property
+    def output_column(self) -> str:
+        """Column of ``obs`` that predictions are written to."""
+        return f"c2s_{self.name}"
+
+    @abstractmethod
+    def split(self, obs: pd.DataFrame, *, seed: int = 0) -> Split:
+        """Assign cells to train, validation and test; by donor or study where there is one."""
+
+    @abstractmethod
+    def examples(
+        self,
+        sentences: CellSentences,
+        templates: Sequence[PromptTemplate],
+        *,
+        seed: int = 0,
+        answers: bool = True,
+    ) -> pa.Table:
+        """Make the table of examples (see `example_table`) of these cells, and of these only.
+
+        A split is applied by passing the cells of one part. With ``answers=False`` no answer column is needed
+        and the answers are None.
+        """
+
+    def parse(self, answer: str) -> str | None:
+        """Read a generated answer; None when it holds none. A correct answer parses to itself."""
+        return " ".join(answer.split()) or None
+
+    def candidates(self, examples: pa.Table) -> list[str] | None:
+        """List the allowed answers, sorted, when they are few enough to score each; else None."""
+        return None
+
+    def options(self) -> dict[str, Any]:
+        """Return the options as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Task:
+        """Build the task from its options; every unknown option is named.
+
+        Raises
+        ------
+        ConfigError
+            An option is unknown.
+        """
+        known = [f.name for f in dataclasses.fields(cls)]
+        unknown = [f"unknown option {key!r}" for key in options if key not in known]
+        if unknown:
+            raise ConfigError(f"task {cls.name!r}", unknown, fix=f"it takes {', '.join(known) or 'no options'}.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A score of answers, for reinforcement learning (GRPO, section 4.5.2).
+
+    Attributes
+    ----------
+    name
+        Registered name.
+    function
+        Pure and batched: ``(prompts, answers, **columns) -> list[float | None]``, one value per answer; None
+        means that the reward does not apply. ``columns`` are those of the examples, ``answer`` holding the truth.
+    range
+        Lowest and highest value.
+    """
+
+    name: str
+    function: Callable[..., list[float | None]]
+    range: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure of predictions against references.
+
+    Attributes
+    ----------
+    name
+        Registered name, and the key of the headline value.
+    function
+        Pure: ``(predictions, references, **columns) -> dict[str, float]`` with `name` among the keys.
+        Predictions may be None (nothing could be parsed).
+    higher_is_better
+        Direction of the headline value.
+    range
+        Lowest and highest value.
+    bootstrap
+        Whether an interval by resampling examples makes sense.
+    """
+
+    name: str
+    function: Callable[..., dict[str, float]]
+    higher_is_better: bool = True
+    range: tuple[float, float] = (0.0, 1.0)
+    bootstrap: bool = True
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A predictor without a language model, on the same cells and genes.
+
+    Attributes
+    ----------
+    name
+        Registered name.
+    function
+        ``(train: AnnData, answers: Sequence[str], test: AnnData, *, seed: int) -> list[str]``.
+    requires
+        Extra packages it imports, named in the error when they are missing.
+    """
+
+    name: str
+    function: Callable[..., list[str]]
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cells that a name stands for.
+
+    Attributes
+    ----------
+    name, title, citation, licence
+        What it is and what a page must say about it.
+    load
+        ``() -> AnnData``: normalised, log1p, with the standard columns; raises `DatasetError` when it is not
+        available here.
+    label, donor
+        Default label and donor columns; donor is None where there is none.
+    simulated
+        Shown wherever the data are shown.
+    """
+
+    name: str
+    title: str
+    load: Callable[[], AnnData]
+    citation: str = ""
+    licence: str = ""
+    label: str = "cell_type"
+    donor: str | None = None
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """An executable chapter.
+
+    Attributes
+    ----------
+    name
+        What stands after ``c2s://``.
+    title
+        Its heading.
+    source
+        Path of the text notebook (MyST Markdown).
+    profiles
+        Parameters per profile; ``laptop`` is what the parameters cell says.
+    """
+
+    name: str
+    title: str
+    source: str
+    profiles: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
