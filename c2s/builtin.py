@@ -1,0 +1,1 @@
+"""What the core itself registers, through the same door as a stranger's plugin."""
