@@ -1,1 +1,22 @@
-"""Models."""
+"""Language models: presets, loading, the tiny model, its tokenizer, and the context budget."""
+
+from __future__ import annotations
+
+from c2s.models.context import ContextBudget, check_context, fit_sentence
+from c2s.models.loading import LanguageModel, load_model
+from c2s.models.presets import PRESETS, ModelPreset, find_preset
+from c2s.models.tiny import TinyConfig
+from c2s.models.tokenizer import learn_tokenizer
+
+__all__ = [
+    "PRESETS",
+    "ContextBudget",
+    "LanguageModel",
+    "ModelPreset",
+    "TinyConfig",
+    "check_context",
+    "find_preset",
+    "fit_sentence",
+    "learn_tokenizer",
+    "load_model",
+]
