@@ -92,7 +92,7 @@ class LazyGroup(typer.core.TyperGroup):
             raise typer.Exit(130) from None
 
 
-def plugin_commands() -> dict[str, tuple[Any, Any]]:
+def plugin_commands(*, report: bool = True) -> dict[str, tuple[Any, Any]]:
     """Ask the plugins for their commands; broken plugins are reported on standard error, once."""
     from c2s.plugins import PluginWarning, default_host
 
@@ -100,7 +100,7 @@ def plugin_commands() -> dict[str, tuple[Any, Any]]:
         warnings.simplefilter("ignore", PluginWarning)
         host = default_host()
         commands = host.commands(COMMANDS)
-    for problem in host.problems:
+    for problem in host.problems if report else []:
         if problem not in _reported:
             _reported.append(problem)
             print(f"Warning: {problem}", file=sys.stderr)
