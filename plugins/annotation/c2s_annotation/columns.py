@@ -1,0 +1,37 @@
+"""Which columns of a file can be learned, for people with data of their own."""
+
+from __future__ import annotations
+
+from c2s import load_dataset
+from c2s.errors import ObsError
+from c2s_annotation.cells import AnnotationTask
+from c2s_annotation.labels import checked_labels, require_several
+
+
+def label_columns(data: str) -> list[dict[str, object]]:
+    """Describe each column of ``obs``: usable as a label or why not, how many values, the rarest one's count."""
+    obs = load_dataset(data).obs
+    rows = []
+    for column in map(str, obs.columns):
+        row: dict[str, object] = {"column": column, "values": int(obs[column].nunique())}
+        try:
+            labels = checked_labels(obs, column)
+            require_several(labels, column)
+            row |= {"usable": True, "smallest": int(labels.value_counts().min())}
+            row["note"] = AnnotationTask(label=column).split(obs).note
+        except ObsError as error:
+            row |= {"usable": False, "smallest": 0, "note": error.problem}
+        rows.append(row)
+    return rows
+
+
+def print_label_columns(data: str) -> None:
+    """Print the table of `label_columns`, usable ones first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("column", "values", "fewest cells", "label?", "note", title=f"obs columns of {data}")
+    for row in sorted(label_columns(data), key=lambda row: not row["usable"]):
+        usable = "yes" if row["usable"] else "no"
+        table.add_row(str(row["column"]), str(row["values"]), str(row["smallest"]), usable, str(row["note"]))
+    Console().print(table)

@@ -1,0 +1,76 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from c2s.errors import OutputError
+from c2s.files import atomic_output
+
+
+def everything(folder):
+    return sorted(p.name for p in folder.rglob("*"))
+
+
+def test_the_output_appears_only_when_the_block_ends(tmp_path):
+    out = tmp_path / "new" / "a.parquet"
+    with atomic_output(out) as temporary:
+        temporary.write_text("half")
+        assert not out.exists()
+        assert temporary.suffix == ".parquet"
+    assert out.read_text() == "half"
+    assert everything(tmp_path / "new") == ["a.parquet"]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(1)])
+def test_a_failing_block_leaves_nothing_and_the_old_output_as_it_was(tmp_path, error):
+    old, fresh = tmp_path / "old.txt", tmp_path / "fresh.txt"
+    old.write_text("old")
+    for path in (old, fresh):
+        with pytest.raises(type(error)), atomic_output(path, overwrite=True) as temporary:
+            temporary.write_text("new")
+            raise error
+    assert everything(tmp_path) == ["old.txt"]
+    assert old.read_text() == "old"
+
+
+def test_an_existing_output_is_refused_before_any_work(tmp_path):
+    (tmp_path / "a").write_text("precious")
+    worked = False
+    with pytest.raises(OutputError, match=r"a exists already.*overwrite=True"), atomic_output(tmp_path / "a"):
+        worked = True
+    assert not worked
+    assert (tmp_path / "a").read_text() == "precious"
+
+
+def test_a_folder_replaces_a_folder(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "stale").write_text("")
+    with atomic_output(tmp_path / "model", overwrite=True) as temporary:
+        temporary.mkdir()
+        (temporary / "weights").write_text("w")
+    assert everything(tmp_path) == ["model", "weights"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, code):
+    with (
+        pytest.raises(OutputError, match=r"disk is full while writing .*a\.txt.*free some space"),
+        atomic_output(tmp_path / "a.txt") as temporary,
+    ):
+        temporary.write_text("half")
+        raise OSError(code, "no space")
+    assert everything(tmp_path) == []
+
+
+def test_an_unwritable_place_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises((OutputError, FileExistsError)), atomic_output(tmp_path / "file" / "a.txt"):
+        pytest.fail("the block must not run")
+
+
+def test_other_system_errors_pass_through(tmp_path):
+    with pytest.raises(ConnectionError), atomic_output(tmp_path / "a"):
+        raise ConnectionError("elsewhere")
