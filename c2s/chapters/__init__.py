@@ -1,0 +1,44 @@
+"""Executable chapters: found by name, run with papermill, their figures compared with the paper's."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_PUBLIC = {
+    "ChapterResult": "c2s.chapters.run",
+    "FigurePage": "c2s.chapters.figures",
+    "ResultsTable": "c2s.chapters.results",
+    "chapter_notebook": "c2s.chapters.catalogue",
+    "chapter_parameters": "c2s.chapters.catalogue",
+    "chapter_style": "c2s.chapters.figures",
+    "run_chapter": "c2s.chapters.run",
+    "show_figures": "c2s.chapters.figures",
+}
+
+__all__ = [
+    "ChapterResult",
+    "FigurePage",
+    "ResultsTable",
+    "chapter_notebook",
+    "chapter_parameters",
+    "chapter_style",
+    "run_chapter",
+    "show_figures",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'c2s.chapters' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+if TYPE_CHECKING:
+    from c2s.chapters.catalogue import chapter_notebook, chapter_parameters
+    from c2s.chapters.figures import FigurePage, chapter_style, show_figures
+    from c2s.chapters.results import ResultsTable
+    from c2s.chapters.run import ChapterResult, run_chapter
