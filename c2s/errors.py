@@ -27,6 +27,10 @@ class C2SError(Exception):
         super().__init__(self.problem + (f" Fix: {self.fix}" if self.fix else ""))
 
 
+class C2SWarning(UserWarning):
+    """Something was unusual, was counted and was worked around; the message says what and how many."""
+
+
 class InputFileError(C2SError):
     """An input file is missing, unreadable, truncated or of another format."""
 

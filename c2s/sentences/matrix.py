@@ -1,0 +1,155 @@
+"""The rows of a matrix, chunk by chunk, as checked CSR arrays: in memory, backed by h5ad or zarr, sparse or dense."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from c2s.errors import C2SWarning, MatrixError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Key of ``uns["c2s"]`` under which `c2s.read_cells` leaves what to do to each row of a backed matrix.
+ON_READ = "on_read"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive rows of a matrix.
+
+    Attributes
+    ----------
+    start
+        Position of the first row.
+    indptr
+        int64 ``[rows + 1]``, starting at any value; `indices` and `data` are indexed by it.
+    indices
+        int32 ``[nnz]``, columns.
+    data
+        float32 or float64 ``[nnz]``.
+    """
+
+    start: int
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    data: npt.NDArray[np.floating[Any]]
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def canonical(self, n_genes: int) -> Rows:
+        """Return the rows with sorted columns, duplicated entries summed; the original is left as it is."""
+        begin, end = int(self.indptr[0]), int(self.indptr[-1])
+        matrix = sp.csr_matrix(
+            (self.data[begin:end].copy(), self.indices[begin:end].copy(), self.indptr - begin),
+            shape=(len(self), n_genes),
+        )
+        matrix.sum_duplicates()
+        return Rows(self.start, matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data)
+
+
+def matrix_of(adata: AnnData, layer: str | None) -> Any:
+    """Return ``X`` or a layer.
+
+    Raises
+    ------
+    MatrixError
+        There is no such layer, or no ``X``, or no cell.
+    """
+    if layer is not None and layer not in adata.layers:
+        layers = ", ".join(adata.layers) or "none"
+        raise MatrixError(f"there is no layer {layer!r}; there is {layers}.", fix="name one of them, or leave layer out.")
+    matrix = adata.X if layer is None else adata.layers[layer]
+    if matrix is None:
+        raise MatrixError("the data have no matrix X.", fix="name the layer that holds expression: layer=... .")
+    if adata.n_obs == 0:
+        raise MatrixError("the matrix has no cells (no rows).", fix="check how it was filtered.")
+    return matrix
+
+
+def row_chunks(adata: AnnData, layer: str | None, chunk_size: int) -> Iterator[Rows]:
+    """Yield the rows of ``X`` or a layer, `chunk_size` at a time.
+
+    A CSR matrix in memory is not copied. A backed matrix, or a dense one, is read chunk by chunk, so that the
+    memory used does not grow with the number of cells. A CSC matrix is converted once, as a whole.
+
+    Raises
+    ------
+    MatrixError
+        The matrix is of an unknown kind, its values are not numbers, or its index arrays are inconsistent.
+    """
+    matrix = matrix_of(adata, layer)
+    target_sum = on_read(adata).get("normalise_total") if layer is None else None
+    if isinstance(matrix, sp.csc_matrix | sp.csc_array):
+        matrix = matrix.tocsr()
+    elif getattr(matrix, "format", None) == "csc":
+        warnings.warn(
+            "the matrix on disk is stored by gene (CSC), so it is read whole; write it as CSR to keep memory small.",
+            C2SWarning,
+            stacklevel=3,
+        )
+        matrix = matrix.to_memory().tocsr()
+    if isinstance(matrix, sp.csr_matrix | sp.csr_array):
+        _check_structure(matrix)
+    for start in range(0, adata.n_obs, chunk_size):
+        rows = _rows(matrix, start, min(start + chunk_size, adata.n_obs))
+        yield rows if target_sum is None else normalise_rows(rows, float(target_sum))
+
+
+def on_read(adata: AnnData) -> dict[str, Any]:
+    """Return what `c2s.read_cells` left to be done to each row of a backed matrix; empty when nothing is."""
+    return dict(adata.uns.get("c2s", {}).get(ON_READ, {})) if "c2s" in adata.uns else {}
+
+
+def _check_structure(matrix: Any) -> None:
+    indptr = matrix.indptr
+    broken = indptr[0] != 0 or np.any(np.diff(indptr) < 0) or indptr[-1] > min(len(matrix.indices), len(matrix.data))
+    if broken or len(indptr) != matrix.shape[0] + 1:
+        raise MatrixError("the CSR matrix is inconsistent: its indptr is broken.", fix="build it again with scipy.")
+
+
+def _rows(matrix: Any, start: int, stop: int) -> Rows:
+    if isinstance(matrix, sp.csr_matrix | sp.csr_array):
+        # Views of the arrays: slicing the matrix itself would copy.
+        indptr = matrix.indptr[start : stop + 1].astype(np.int64, copy=False)
+        begin, end = int(indptr[0]), int(indptr[-1])
+        indices, data = matrix.indices[begin:end], matrix.data[begin:end]
+        indptr = indptr - begin
+    else:
+        chunk = matrix[start:stop]
+        if hasattr(chunk, "to_memory"):
+            chunk = chunk.to_memory()
+        if isinstance(chunk, np.matrix) or not sp.issparse(chunk):
+            chunk = np.asarray(chunk)
+            if chunk.ndim != 2:
+                raise MatrixError(f"the matrix has {chunk.ndim} dimension(s).", fix="give cells x genes.")
+            chunk = sp.csr_matrix(_as_float(chunk))
+        chunk = chunk.tocsr()
+        indptr, indices, data = chunk.indptr.astype(np.int64), chunk.indices, chunk.data
+    return Rows(start, indptr, indices.astype(np.int32, copy=False), _as_float(data))
+
+
+def _as_float(data: npt.NDArray[Any]) -> npt.NDArray[np.floating[Any]]:
+    """Return float32 or float64 values, exactly those given where float64 holds them."""
+    if data.dtype in (np.float32, np.float64):
+        return data
+    if data.dtype.kind not in "biuf":
+        raise MatrixError(f"the matrix holds {data.dtype}, not numbers.", fix="convert it: adata.X.astype('float32').")
+    return data.astype(np.float32 if data.dtype.itemsize < 4 else np.float64)
+
+
+def normalise_rows(rows: Rows, target_sum: float) -> Rows:
+    """Return ``log1p(x * target_sum / sum(x))`` of each row; rows that sum to 0 stay as they are."""
+    lengths = np.diff(rows.indptr)
+    owner = np.repeat(np.arange(len(rows)), lengths)
+    totals = np.bincount(owner, weights=rows.data, minlength=len(rows))
+    factor = np.divide(target_sum, totals, out=np.zeros_like(totals), where=totals > 0)
+    data = np.log1p(rows.data * factor[owner]).astype(np.float32)
+    return Rows(rows.start, rows.indptr, rows.indices, data)
