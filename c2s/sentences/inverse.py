@@ -1,0 +1,363 @@
+"""From ranks back to expression: a linear model of expression on log10 rank (section 4.2, figure 10)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import scipy.sparse as sp
+
+from c2s.errors import ConfigError, InputFileError, MatrixError, SentenceError
+from c2s.files import atomic_output
+from c2s.prompts import stable_hash
+from c2s.sentences.matrix import Rows, row_chunks
+from c2s.sentences.parse import parse_sentences
+from c2s.sentences.table import CellSentences
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_SCHEMA_VERSION = 1
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class RankExpressionModel:
+    """``expression = intercept + slope * log10(rank)``, where the highest gene of a cell has rank 1.
+
+    The unit is that of the matrix it was fitted on (log1p of normalised counts, when read by `c2s.read_cells`).
+
+    Attributes
+    ----------
+    slope, intercept
+        Least squares over all (gene, cell) pairs of the training cells with a rank of at most `top_k`.
+    r2_fit, r2_test
+        R² on the training cells, and on cells that took no part in the fit.
+    n_cells_fit, n_cells_test, n_pairs_fit, n_pairs_test
+        What these were computed from.
+    top_k
+        Deepest rank used; None is all.
+    test_fraction, seed
+        Which cells were held out: those whose hashed id, with the seed, falls below the fraction.
+    """
+
+    slope: float
+    intercept: float
+    r2_fit: float
+    r2_test: float
+    n_cells_fit: int
+    n_cells_test: int
+    n_pairs_fit: int
+    n_pairs_test: int
+    top_k: int | None = None
+    test_fraction: float = 0.2
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        depth = "" if self.top_k is None else f", ranks 1 to {self.top_k}"
+        return (
+            f"RankExpressionModel(expression = {self.intercept:.4f} {self.slope:+.4f} * log10(rank){depth}; "
+            f"R2 {self.r2_fit:.4f} on the {self.n_cells_fit} cells of the fit, "
+            f"{self.r2_test:.4f} on {self.n_cells_test} held-out cells)"
+        )
+
+    @classmethod
+    def fit(
+        cls,
+        adata: AnnData,
+        *,
+        top_k: int | None = None,
+        layer: str | None = None,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        chunk_size: int | None = None,
+    ) -> RankExpressionModel:
+        """Fit the model on some cells and score it on the others.
+
+        Parameters
+        ----------
+        adata
+            Normalised, logarithmic expression; in memory or backed, read once, chunk by chunk.
+        top_k
+            Deepest rank to use; pass the K of the sentences.
+        layer
+            Layer to read instead of ``X``.
+        test_fraction
+            Share of cells held out, in (0, 1). Which they are depends on their ids and `seed`, not their order.
+        seed
+            Changes which cells are held out.
+        chunk_size
+            Cells per chunk; changes the result by rounding at most.
+
+        Raises
+        ------
+        MatrixError
+            NaN or negative values, or too few cells, genes or ranks to fit a line or to score it.
+        ConfigError
+            `test_fraction` is not in (0, 1), or `top_k` below 1.
+        """
+        if not 0 < test_fraction < 1:
+            raise ConfigError("RankExpressionModel.fit", [f"test_fraction={test_fraction} is not in (0, 1)"])
+        if top_k is not None and top_k < 1:
+            raise ConfigError("RankExpressionModel.fit", [f"top_k={top_k} is below 1"], fix="pass None or more.")
+        held_out = _held_out(adata, test_fraction, seed)
+        fit, test = _Moments(), _Moments()
+        for rows, values, ranks, cells in _ranked(adata, layer, top_k, chunk_size):
+            in_test = held_out[rows.start + cells]
+            for moments, chosen in ((fit, ~in_test), (test, in_test)):
+                moments.add(ranks[chosen], values[chosen])
+        slope, intercept = fit.line()
+        if test.n < 2:
+            raise MatrixError(
+                f"only {int(held_out.sum())} of {len(held_out)} cells are held out, too few to score the model.",
+                fix="give more cells, or a larger test_fraction.",
+            )
+        return cls(
+            slope=slope,
+            intercept=intercept,
+            r2_fit=fit.r2(slope, intercept),
+            r2_test=test.r2(slope, intercept),
+            n_cells_fit=int((~held_out).sum()),
+            n_cells_test=int(held_out.sum()),
+            n_pairs_fit=fit.n,
+            n_pairs_test=test.n,
+            top_k=top_k,
+            test_fraction=test_fraction,
+            seed=seed,
+        )
+
+    def predict(self, ranks: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return the expression of each rank (1 is the highest), clipped at 0, float32."""
+        x = np.log10(np.maximum(np.asarray(ranks, np.float64), 1))
+        return np.maximum(self.intercept + self.slope * x, 0).astype(np.float32)
+
+    def invert(
+        self, sentences: CellSentences | Sequence[str | None] | pa.Array | pa.ChunkedArray, genes: Sequence[str] | None = None
+    ) -> AnnData:
+        """Return the expression that the sentences stand for.
+
+        Parameters
+        ----------
+        sentences
+            `CellSentences`, whose cell ids and ``obs`` are kept, or texts (generated ones, say).
+        genes
+            The vocabulary, which becomes ``var_names``; default that of the `CellSentences`.
+
+        Returns
+        -------
+        AnnData
+            CSR float32 ``[sentences, genes]``; values below 0 are 0, and zeros are not stored. Words that are not
+            in the vocabulary, or repeated, are left out and take no rank; ``uns["c2s"]["inverse"]`` counts them.
+        """
+        from anndata import AnnData
+
+        if isinstance(sentences, CellSentences):
+            genes = sentences.genes if genes is None else genes
+            texts: Any = sentences.table["cell_sentence"]
+            obs = sentences.obs
+        else:
+            if genes is None:
+                raise SentenceError("texts do not say which genes there are.", fix="pass genes=, the vocabulary.")
+            texts, obs = sentences, pd.DataFrame(index=pd.RangeIndex(len(sentences)).astype(str))
+        parsed = parse_sentences(texts, genes)
+        deepest = int(np.diff(parsed.indptr).max(initial=0))
+        by_rank = self.predict(np.arange(1, deepest + 1))
+        matrix = sp.csr_matrix(
+            (by_rank[parsed.ranks - 1], parsed.indices, parsed.indptr), shape=(len(parsed), len(genes))
+        )
+        if deepest and by_rank[-1] == 0:
+            matrix.eliminate_zeros()
+        matrix.sort_indices()
+        result = AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(list(genes), dtype=object)))
+        result.uns["c2s"] = {"inverse": {**parsed.report(), "model": self.to_json()}}
+        return result
+
+    def score(self, adata: AnnData, *, layer: str | None = None, top_k: int | None = None) -> dict[str, float]:
+        """Compare predicted with actual expression over all pairs of a cell and a gene it expresses.
+
+        Parameters
+        ----------
+        adata
+            Cells to score on; use cells that the model was not fitted on.
+        layer
+            Layer to read instead of ``X``.
+        top_k
+            Deepest rank to use; default that of the fit.
+
+        Returns
+        -------
+        dict
+            ``r2``, ``pearson``, ``spearman`` (NaN where the values or the predictions are constant), ``n_pairs``.
+        """
+        from scipy.stats import pearsonr, spearmanr
+
+        parts = [(v, r) for _, v, r, _ in _ranked(adata, layer, top_k or self.top_k, None)]
+        values = np.concatenate([v for v, _ in parts])
+        predicted = self.predict(np.concatenate([r for _, r in parts]))
+        if len(values) < 2:
+            raise MatrixError("there are fewer than two expressed genes to score on.", fix="give more cells.")
+        spread = float(((values - values.mean()) ** 2).sum())
+        constant = spread == 0 or float(np.ptp(predicted)) == 0
+        return {
+            "r2": 1 - float(((values - predicted) ** 2).sum()) / spread if spread else math.nan,
+            "pearson": math.nan if constant else float(pearsonr(values, predicted)[0]),
+            "spearman": math.nan if constant else float(spearmanr(values, predicted)[0]),
+            "n_pairs": float(len(values)),
+        }
+
+    def to_json(self) -> str:
+        """Return the model as JSON text."""
+        return json.dumps({"schema_version": _SCHEMA_VERSION, "kind": "rank_expression_model", **asdict(self)}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = "the text") -> RankExpressionModel:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SentenceError
+            It is not such a model, or of a newer schema; all problems are named.
+        """
+        try:
+            stored = json.loads(text)
+            problems = _problems(stored)
+        except json.JSONDecodeError as error:
+            problems = [f"it is not JSON ({error.msg})"]
+        if problems:
+            raise SentenceError(
+                f"{where} is not a rank-expression model: {'; '.join(problems)}.",
+                fix="fit it again with RankExpressionModel.fit, or `c2s transform`.",
+            )
+        return cls(**{key: stored[key] for key in _FIELDS})
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the model as JSON.
+
+        Raises
+        ------
+        OutputError
+            The file exists, or cannot be written.
+        """
+        with atomic_output(path, overwrite=overwrite) as temporary:
+            temporary.write_text(self.to_json() + "\n")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RankExpressionModel:
+        """Read a model that `save` wrote.
+
+        Raises
+        ------
+        InputFileError
+            The file is missing or cannot be read.
+        SentenceError
+            It is not such a model.
+        """
+        try:
+            text = Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text"
+            raise InputFileError(f"cannot read {path}: {reason}.", fix="name the JSON file saved beside the data.") from error
+        return cls.from_json(text, where=str(path))
+
+
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "slope": (float, int),
+    "intercept": (float, int),
+    "r2_fit": (float, int),
+    "r2_test": (float, int),
+    "n_cells_fit": (int,),
+    "n_cells_test": (int,),
+    "n_pairs_fit": (int,),
+    "n_pairs_test": (int,),
+    "top_k": (int, type(None)),
+    "test_fraction": (float, int),
+    "seed": (int,),
+}
+
+
+def _problems(stored: Any) -> list[str]:
+    if not isinstance(stored, dict) or stored.get("kind") != "rank_expression_model":
+        return ["it does not say kind: rank_expression_model"]
+    if stored.get("schema_version") != _SCHEMA_VERSION:
+        return [f"its schema_version is {stored.get('schema_version')!r}, this version reads {_SCHEMA_VERSION}"]
+    problems = [f"{key} is missing" for key in _FIELDS if key not in stored]
+    for key, types in _FIELDS.items():
+        value = stored.get(key)
+        if key in stored and (not isinstance(value, types) or isinstance(value, bool)):
+            problems.append(f"{key} is {value!r}")
+        elif isinstance(value, float) and not math.isfinite(value):
+            problems.append(f"{key} is not finite")
+    return problems
+
+
+def _held_out(adata: AnnData, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose the held-out cells, ``[cells]``, by a hash of their ids."""
+    limit = int(fraction * 2**64)
+    return np.array([stable_hash("rank-expression", cell, seed) < limit for cell in adata.obs_names], np.bool_)
+
+
+def _ranked(
+    adata: AnnData, layer: str | None, top_k: int | None, chunk_size: int | None
+) -> Iterator[tuple[Rows, npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Yield the positive values of each chunk, highest first within a cell, with their ranks and cells."""
+    for rows in row_chunks(adata, layer, chunk_size or _CHUNK):
+        checked = rows.canonical(adata.n_vars)
+        values = checked.data.astype(np.float64)
+        cells = np.repeat(np.arange(len(checked)), np.diff(checked.indptr))
+        if not np.isfinite(values).all() or (values < 0).any():
+            bad = rows.start + cells[np.flatnonzero(~np.isfinite(values) | (values < 0))[0]]
+            raise MatrixError(
+                f"cell {str(adata.obs_names[bad])!r} has a negative, infinite or NaN value.",
+                fix="fit on normalised, logarithmic expression, before sc.pp.scale.",
+            )
+        values, cells = values[values > 0], cells[values > 0]
+        order = np.lexsort((-values, cells))
+        values, cells = values[order], cells[order]
+        starts = np.searchsorted(cells, np.arange(len(checked)))
+        ranks = np.arange(len(cells)) - starts[cells] + 1
+        keep = slice(None) if top_k is None else ranks <= top_k
+        yield rows, values[keep], ranks[keep], cells[keep]
+
+
+class _Moments:
+    """Sums from which a line and its R² follow, so that no pair needs to be kept."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.sums = np.zeros(5)
+
+    def add(self, ranks: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> None:
+        """Add pairs of a rank and a value."""
+        x = np.log10(ranks)
+        self.n += len(x)
+        self.sums += [x.sum(), values.sum(), x @ x, x @ values, values @ values]
+
+    def line(self) -> tuple[float, float]:
+        """Return slope and intercept by least squares."""
+        sx, sy, sxx, sxy, _ = self.sums
+        spread = self.n * sxx - sx * sx
+        if self.n < 2 or spread <= 0:
+            raise MatrixError(
+                "the cells of the fit do not express two genes of different rank, so there is no line to fit.",
+                fix="give more cells or genes.",
+            )
+        slope = (self.n * sxy - sx * sy) / spread
+        return float(slope), float((sy - slope * sx) / self.n)
+
+    def r2(self, slope: float, intercept: float) -> float:
+        """Return the coefficient of determination of a line on these pairs; 0 if their values are constant."""
+        sx, sy, sxx, sxy, syy = self.sums
+        residual = syy - 2 * (intercept * sy + slope * sxy) + self.n * intercept**2
+        residual += 2 * slope * intercept * sx + slope**2 * sxx
+        total = syy - sy * sy / self.n
+        return float(1 - residual / total) if total > 0 else 0.0
