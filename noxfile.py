@@ -1,0 +1,137 @@
+"""Every task of this repository. Each session builds its own environment from nothing, with plain pip.
+
+``python -m nox -s demo`` is the place to start; ``python -m nox -l`` lists the rest.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_external_run = True
+
+CONSTRAINTS = ("-c", "constraints.txt")
+PLUGINS = sorted(path.parent.name for path in Path("plugins").glob("*/pyproject.toml"))
+CHAPTERS = sorted(path.stem for path in Path("book/chapters").glob("*.md"))
+# Two test processes on two cores: more threads than that only get in each other's way.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+# Nothing here may need the network once pip is done.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Install `packages` at the versions of ``constraints.txt``."""
+    session.install(*CONSTRAINTS, *packages)
+    session.env.update(OFFLINE)
+
+
+def plugin_folders(names: list[str]) -> list[str]:
+    """Return the folders of the named plugins; of all for no name or ``all``."""
+    chosen = PLUGINS if not names or names == ["all"] else names
+    unknown = sorted(set(chosen) - set(PLUGINS))
+    if unknown:
+        raise SystemExit(f"No plugin {', '.join(unknown)} here; there are {', '.join(PLUGINS)}, or all.")
+    return [f"plugins/{name}" for name in chosen]
+
+
+def editable(folders: list[str]) -> list[str]:
+    """Return pip's arguments to install `folders` in place."""
+    return [word for folder in folders for word in ("-e", folder)]
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the annotation chapter at its default size; leaves everything in out/demo."""
+    install(session, ".[models,book]", "./plugins/annotation")
+    started = time.monotonic()
+    session.run("c2s", "chapters", "run", "annotation", "--out", "out/demo", "--overwrite", *session.posargs)
+    session.log(f"out/demo was made in {time.monotonic() - started:.0f} s; open out/demo/annotation.html")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests of the core and of every plugin; the core must be covered to 90% by branch."""
+    install(session, "-e", ".[models,book,testing]", *editable(plugin_folders([])), "-r", "tests/requirements.txt")
+    if session.posargs:
+        session.run("pytest", *session.posargs, env=ONE_THREAD)
+        return
+    session.run("coverage", "erase")
+    measured = ("--cov", "--cov-append", "--cov-report=")
+    session.run("pytest", "tests", "-n", "2", *measured, env=ONE_THREAD)
+    for folder in plugin_folders([]):
+        session.run("pytest", f"{folder}/tests", "-n", "2", *measured, env=ONE_THREAD)
+    session.run("coverage", "report", "--fail-under=90")
+
+
+@nox.session
+def plugin_tests(session: nox.Session) -> None:
+    """Run the tests of the plugins named after ``--``, or of all."""
+    folders = plugin_folders(session.posargs)
+    install(session, "-e", ".[models,testing]", *editable(folders), "-r", "tests/requirements.txt")
+    for folder in folders:
+        session.run("pytest", f"{folder}/tests", env=ONE_THREAD)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting and who may import whom."""
+    install(session, "ruff", "import-linter")
+    # import-linter reads the source only; the dependencies need not be there.
+    session.install("--no-deps", "-e", ".", *editable(plugin_folders([])))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy --strict, core and plugins."""
+    install(session, "-e", ".[models,book,testing]", *editable(plugin_folders([])), "mypy", "types-PyYAML")
+    session.run("mypy")
+    for folder in plugin_folders([]):
+        package = next(path.parent for path in Path(folder).glob("*/__init__.py") if path.parent.name != "tests")
+        session.run("mypy", "--strict", str(package))
+
+
+@nox.session
+def book(session: nox.Session) -> None:
+    """Run every chapter, then build the HTML book from what was executed, with warnings as errors.
+
+    ``nox -s book -- smoke`` runs the chapters at another size than the default ``laptop``.
+    """
+    profile = session.posargs[0] if session.posargs else "laptop"
+    install(session, ".[models,book,testing]", "build", *plugin_folders([]))
+    source = Path("book/_executed")
+    shutil.rmtree(source, ignore_errors=True)
+    (source / "chapters").mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml", "references.bib"):
+        shutil.copy(Path("book", name), source)
+    shutil.copytree("book/_static", source / "_static")
+    seconds = {}
+    for name in CHAPTERS:
+        started = time.monotonic()
+        out = f"out/book/{name}"
+        session.run("c2s", "chapters", "run", name, "--profile", profile, "--out", out, "--overwrite")
+        seconds[name] = time.monotonic() - started
+        shutil.copy(Path(out, f"{name}.ipynb"), source / "chapters")
+    session.run("jupyter-book", "build", "-W", "-n", "--keep-going", str(source), "--path-output", "book")
+    for name, took in seconds.items():
+        session.log(f"chapter {name}: {took:.0f} s at profile {profile}")
+    session.log("the book: book/_build/html/index.html")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure transform, inverse, parsing and prediction against cell2sentence, in pairs; prints the ratios."""
+    install(session, ".[models]", *plugin_folders([]), "plotnine", "psutil")
+    # Its other requirements (JupyterLab, a Sphinx theme) are not imported by what is measured.
+    session.install("--no-deps", "cell2sentence==1.2.0")
+    scripts = [path for path in sorted(Path("benchmarks").glob("*.py")) if "__main__" in path.read_text()]
+    chosen = [path for path in scripts if not session.posargs or path.stem in session.posargs]
+    for script in chosen:
+        session.run("python", str(script))
