@@ -1,0 +1,203 @@
+"""Batches of similar length, and the tokens that go into them.
+
+A cell's result must not depend on the cells beside it. Batches are therefore only a way of going faster: texts
+are sorted by length so that little is padded, padding is on the left and masked, positions are counted from each
+text's own first token, and results go back to the caller's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from c2s.errors import ConfigError, ContextError, ModelError, PromptError
+
+if TYPE_CHECKING:
+    from c2s.models import LanguageModel
+
+#: Padded tokens per forward pass. Larger batches were not faster on a CPU, and much larger ones fall out of cache.
+TOKENS_PER_BATCH = 8192
+
+
+class PaddedBatch(NamedTuple):
+    """Left-padded texts.
+
+    Attributes
+    ----------
+    input_ids
+        Tokens, int64 ``[batch, length]``.
+    mask
+        1 for real tokens and 0 for padding, int64 ``[batch, length]``.
+    positions
+        Position of each token in its own text, int64 ``[batch, length]``; 0 for padding.
+    """
+
+    input_ids: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor
+
+
+def length_buckets(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
+    """Group indices into batches of similar length, longest first.
+
+    Parameters
+    ----------
+    lengths
+        Number of tokens of each text.
+    tokens_per_batch
+        Most tokens of a batch after padding. A text that is longer than this has a batch of its own.
+
+    Returns
+    -------
+    list of list of int
+        Every index exactly once. The longest come first, so that a batch too large for memory fails at once.
+
+    Raises
+    ------
+    ConfigError
+        `tokens_per_batch` is not positive.
+    """
+    if tokens_per_batch < 1:
+        raise ConfigError(
+            "inference",
+            [f"tokens_per_batch is {tokens_per_batch}"],
+            fix="pass at least 1, e.g. tokens_per_batch=8192.",
+        )
+    batches: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not batches or (len(batches[-1]) + 1) * longest > tokens_per_batch:
+            batches.append([])
+            longest = lengths[index]
+        batches[-1].append(index)
+    return batches
+
+
+def pad_left(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> PaddedBatch:
+    """Pad token sequences on the left to the longest of them.
+
+    Parameters
+    ----------
+    sequences
+        Tokens of each text.
+    pad
+        Token to pad with; masked, so any valid token will do.
+    device
+        Where the tensors go.
+    """
+    length = max(map(len, sequences))
+    ids = torch.tensor([[pad] * (length - len(s)) + list(s) for s in sequences], dtype=torch.int64)
+    mask = torch.tensor([[0] * (length - len(s)) + [1] * len(s) for s in sequences], dtype=torch.int64)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    return PaddedBatch(ids.to(device), mask.to(device), positions.to(device))
+
+
+def as_texts(texts: Any, *, what: str = "prompt") -> list[str]:
+    """Return a list of non-empty strings from a sequence, an Arrow array or a pandas series.
+
+    Raises
+    ------
+    PromptError
+        `texts` is one string, or an entry is not a string or is empty; the message names its place.
+    """
+    if isinstance(texts, str):
+        raise PromptError(f"expected a list of {what}s, got one string.", fix=f"pass [{what}].")
+    listed = texts.to_pylist() if hasattr(texts, "to_pylist") else list(texts)
+    for place, text in enumerate(listed):
+        if not isinstance(text, str) or not text:
+            raise PromptError(f"{what} {place} is {text!r}.", fix=f"give every {what} some text, or leave it out.")
+    return listed
+
+
+def encode(model: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
+    """Tokenise texts as the beginning of a longer text: with a leading special token, without a trailing one.
+
+    Parameters
+    ----------
+    model
+        The model whose tokenizer is used.
+    texts
+        Texts; each is tokenised as a whole.
+
+    Returns
+    -------
+    list of list of int
+        Tokens of each text. An end-of-text token that the tokenizer appends by itself is taken off.
+    """
+    if not texts:
+        return []
+    end = end_of_text(model)
+    encoded = model.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
+    appends = bool(encoded[0]) and encoded[0][-1] == end and not texts[0].endswith(str(model.tokenizer.eos_token))
+    return [list(tokens[:-1]) if appends else list(tokens) for tokens in encoded]
+
+
+def end_of_text(model: LanguageModel) -> int:
+    """Return the token that ends an answer.
+
+    Raises
+    ------
+    ModelError
+        The tokenizer has none.
+    """
+    end = model.tokenizer.eos_token_id
+    if end is None:
+        raise ModelError(
+            f"the tokenizer of {model.name} has no end-of-text token, so no answer can end.",
+            fix="set tokenizer.eos_token to the token the model was trained to stop with.",
+        )
+    return int(end)
+
+
+def padding_token(model: LanguageModel) -> int:
+    """Return the token to pad with; the end of text where the tokenizer names none (padding is masked)."""
+    pad = model.tokenizer.pad_token_id
+    return end_of_text(model) if pad is None else int(pad)
+
+
+def check_context(model: LanguageModel, lengths: Sequence[int], extra: int, what: str) -> None:
+    """Refuse texts that do not fit the context; nothing is ever cut silently.
+
+    Parameters
+    ----------
+    model
+        Its ``context_length`` is the limit.
+    lengths
+        Tokens of each text.
+    extra
+        Tokens that follow it.
+    what
+        What follows, for the message, e.g. ``"the longest label"``; unused when `extra` is 0.
+
+    Raises
+    ------
+    ContextError
+        A text and what follows it are longer than the context; names the first such text and the counts.
+    """
+    limit = model.context_length
+    too_long = [i for i, length in enumerate(lengths) if length + extra > limit]
+    if too_long:
+        first = too_long[0]
+        follows = f" and {extra} for {what}" if extra else ""
+        raise ContextError(
+            f"example {first} needs {lengths[first] + extra} tokens ({lengths[first]} of the prompt{follows}); "
+            f"the context of {model.name} is {limit}; {len(too_long)} of {len(lengths)} examples do not fit.",
+            fix="use fewer genes per cell (top_k), or a model with a longer context.",
+        )
+
+
+@contextmanager
+def evaluating(model: LanguageModel) -> Iterator[Any]:
+    """Yield the network in evaluation mode without gradients; put back each module's mode afterwards."""
+    network = model.model
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield network
+    finally:
+        for module, mode in modes:
+            module.training = mode
