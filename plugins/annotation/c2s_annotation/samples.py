@@ -164,7 +164,7 @@ class CellTypesTask(_SampleTask):
     rewards: ClassVar[tuple[str, ...]] = ("label_match",)
 
     def answer_of(self, labels: Sequence[str]) -> str:
-        """Write the labels in the cells' order, separated by commas (a comma in a label becomes ``;``)."""
+        """Write the labels in order, separated by commas (a comma in a label becomes ``;``)."""
         return " , ".join(label.replace(",", ";") for label in labels)
 
     def parse(self, answer: str) -> str | None:
