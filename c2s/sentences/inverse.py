@@ -141,7 +141,9 @@ class RankExpressionModel:
         return np.maximum(self.intercept + self.slope * x, 0).astype(np.float32)
 
     def invert(
-        self, sentences: CellSentences | Sequence[str | None] | pa.Array | pa.ChunkedArray, genes: Sequence[str] | None = None
+        self,
+        sentences: CellSentences | Sequence[str | None] | pa.Array | pa.ChunkedArray,
+        genes: Sequence[str] | None = None,
     ) -> AnnData:
         """Return the expression that the sentences stand for.
 
@@ -216,7 +218,9 @@ class RankExpressionModel:
 
     def to_json(self) -> str:
         """Return the model as JSON text."""
-        return json.dumps({"schema_version": _SCHEMA_VERSION, "kind": "rank_expression_model", **asdict(self)}, indent=2)
+        return json.dumps(
+            {"schema_version": _SCHEMA_VERSION, "kind": "rank_expression_model", **asdict(self)}, indent=2
+        )
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "the text") -> RankExpressionModel:
@@ -266,7 +270,9 @@ class RankExpressionModel:
             text = Path(path).read_text()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
-            raise InputFileError(f"cannot read {path}: {reason}.", fix="name the JSON file saved beside the data.") from error
+            raise InputFileError(
+                f"cannot read {path}: {reason}.", fix="name the JSON file saved beside the data."
+            ) from error
         return cls.from_json(text, where=str(path))
 
 

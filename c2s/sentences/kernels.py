@@ -97,9 +97,7 @@ def sort_bucket(keys, ties, begin, stop, bitmap, by_rank):  # type: ignore[no-un
         for j in range(begin + 1, stop):
             key, tie = keys[j], ties[j]
             place = j
-            while place > begin and (
-                keys[place - 1] > key or (keys[place - 1] == key and ties[place - 1] > tie)
-            ):
+            while place > begin and (keys[place - 1] > key or (keys[place - 1] == key and ties[place - 1] > tie)):
                 keys[place] = keys[place - 1]
                 ties[place] = ties[place - 1]
                 place -= 1

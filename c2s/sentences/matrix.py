@@ -65,7 +65,9 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
     """
     if layer is not None and layer not in adata.layers:
         layers = ", ".join(adata.layers) or "none"
-        raise MatrixError(f"there is no layer {layer!r}; there is {layers}.", fix="name one of them, or leave layer out.")
+        raise MatrixError(
+            f"there is no layer {layer!r}; there is {layers}.", fix="name one of them, or leave layer out."
+        )
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise MatrixError("the data have no matrix X.", fix="name the layer that holds expression: layer=... .")
@@ -86,7 +88,7 @@ def row_chunks(adata: AnnData, layer: str | None, chunk_size: int) -> Iterator[R
         The matrix is of an unknown kind, its values are not numbers, or its index arrays are inconsistent.
     """
     matrix = matrix_of(adata, layer)
-    target_sum = on_read(adata).get("normalise_total") if layer is None else None
+    pending = on_read(adata) if layer is None else {}
     if isinstance(matrix, sp.csc_matrix | sp.csc_array):
         matrix = matrix.tocsr()
     elif getattr(matrix, "format", None) == "csc":
@@ -99,8 +101,8 @@ def row_chunks(adata: AnnData, layer: str | None, chunk_size: int) -> Iterator[R
     if isinstance(matrix, sp.csr_matrix | sp.csr_array):
         _check_structure(matrix)
     for start in range(0, adata.n_obs, chunk_size):
-        rows = _rows(matrix, start, min(start + chunk_size, adata.n_obs))
-        yield rows if target_sum is None else normalise_rows(rows, float(target_sum))
+        rows = rows_at(matrix, start, min(start + chunk_size, adata.n_obs))
+        yield finish_rows(rows, **pending) if pending else rows
 
 
 def on_read(adata: AnnData) -> dict[str, Any]:
@@ -110,12 +112,17 @@ def on_read(adata: AnnData) -> dict[str, Any]:
 
 def _check_structure(matrix: Any) -> None:
     indptr = matrix.indptr
-    broken = indptr[0] != 0 or np.any(np.diff(indptr) < 0) or indptr[-1] > min(len(matrix.indices), len(matrix.data))
+    broken = (
+        indptr[0] != 0 or np.any(np.diff(indptr) < 0) or indptr[-1] > min(len(matrix.indices), len(matrix.data))
+    )
     if broken or len(indptr) != matrix.shape[0] + 1:
-        raise MatrixError("the CSR matrix is inconsistent: its indptr is broken.", fix="build it again with scipy.")
+        raise MatrixError(
+            "the CSR matrix is inconsistent: its indptr is broken.", fix="build it again with scipy."
+        )
 
 
-def _rows(matrix: Any, start: int, stop: int) -> Rows:
+def rows_at(matrix: Any, start: int, stop: int) -> Rows:
+    """Return some rows of a matrix that is CSR, dense, or backed by a file."""
     if isinstance(matrix, sp.csr_matrix | sp.csr_array):
         # Views of the arrays: slicing the matrix itself would copy.
         indptr = matrix.indptr[start : stop + 1].astype(np.int64, copy=False)
@@ -141,15 +148,30 @@ def _as_float(data: npt.NDArray[Any]) -> npt.NDArray[np.floating[Any]]:
     if data.dtype in (np.float32, np.float64):
         return data
     if data.dtype.kind not in "biuf":
-        raise MatrixError(f"the matrix holds {data.dtype}, not numbers.", fix="convert it: adata.X.astype('float32').")
+        raise MatrixError(
+            f"the matrix holds {data.dtype}, not numbers.", fix="convert it: adata.X.astype('float32')."
+        )
     return data.astype(np.float32 if data.dtype.itemsize < 4 else np.float64)
 
 
-def normalise_rows(rows: Rows, target_sum: float) -> Rows:
-    """Return ``log1p(x * target_sum / sum(x))`` of each row; rows that sum to 0 stay as they are."""
-    lengths = np.diff(rows.indptr)
-    owner = np.repeat(np.arange(len(rows)), lengths)
-    totals = np.bincount(owner, weights=rows.data, minlength=len(rows))
-    factor = np.divide(target_sum, totals, out=np.zeros_like(totals), where=totals > 0)
-    data = np.log1p(rows.data * factor[owner]).astype(np.float32)
-    return Rows(rows.start, rows.indptr, rows.indices, data)
+def finish_rows(rows: Rows, operation: str, value: float) -> Rows:
+    """Do to the rows of a backed matrix what `c2s.read_cells` would have done to the whole.
+
+    Parameters
+    ----------
+    rows
+        Rows as they are on disk.
+    operation, value
+        ``"normalise_total"``: log1p of the values scaled to a total of `value` (rows that sum to 0 stay);
+        ``"log1p"``; ``"multiply"`` by `value`.
+    """
+    if operation == "normalise_total":
+        owner = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
+        totals = np.bincount(owner, weights=rows.data, minlength=len(rows))
+        factor = np.divide(value, totals, out=np.zeros_like(totals), where=totals > 0)
+        data = np.log1p(rows.data * factor[owner])
+    elif operation == "log1p":
+        data = np.log1p(rows.data)
+    else:
+        data = rows.data * value
+    return Rows(rows.start, rows.indptr, rows.indices, data.astype(np.float32))

@@ -74,7 +74,9 @@ class ParsedSentences:
         }
 
 
-def parse_sentences(sentences: Sequence[str | None] | pa.Array | pa.ChunkedArray, genes: Sequence[str]) -> ParsedSentences:
+def parse_sentences(
+    sentences: Sequence[str | None] | pa.Array | pa.ChunkedArray, genes: Sequence[str]
+) -> ParsedSentences:
     """Read sentences into indices of `genes`.
 
     Parameters
@@ -117,14 +119,17 @@ def parse_sentences(sentences: Sequence[str | None] | pa.Array | pa.ChunkedArray
 def _as_chunks(sentences: Any) -> list[pa.Array]:
     try:
         if not isinstance(sentences, pa.Array | pa.ChunkedArray):
-            sentences = pa.chunked_array([pa.array(sentences[i : i + _BLOCK], pa.string()) for i in _starts(sentences)])
+            sentences = pa.chunked_array(
+                [pa.array(sentences[i : i + _BLOCK], pa.string()) for i in _starts(sentences)]
+            )
         if isinstance(sentences, pa.Array):
             sentences = pa.chunked_array([sentences])
         if sentences.type != pa.string():
             sentences = sentences.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
         raise SentenceError(
-            f"the sentences are not text ({str(error).splitlines()[0]}).", fix="pass strings of space-joined symbols."
+            f"the sentences are not text ({str(error).splitlines()[0]}).",
+            fix="pass strings of space-joined symbols.",
         ) from None
     return list(sentences.chunks)
 

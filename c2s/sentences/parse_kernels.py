@@ -53,7 +53,19 @@ def find(text, begin, end, table, starts, letters):  # type: ignore[no-untyped-d
 
 @kernel
 def read_sentences(  # type: ignore[no-untyped-def]
-    text, offsets, table, starts, letters, plausible, genes, indptr, n_words, n_unknown, n_duplicate, n_malformed, strays
+    text,
+    offsets,
+    table,
+    starts,
+    letters,
+    plausible,
+    genes,
+    indptr,
+    n_words,
+    n_unknown,
+    n_duplicate,
+    n_malformed,
+    strays,
 ):
     """Read sentences into gene indices.
 

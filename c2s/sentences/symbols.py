@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 _ENSEMBL = r"^ENS[A-Z]{0,5}[EGTP]\d{8,}(\.\d+)?$"
 #: Columns of ``var`` that commonly hold symbols, in the order they are proposed.
-_SYMBOL_COLUMNS = ("symbol", "symbols", "gene_symbol", "gene_symbols", "feature_name", "gene_name", "gene_short_name")
+_SYMBOL_COLUMNS = (
+    "symbol",
+    "symbols",
+    "gene_symbol",
+    "gene_symbols",
+    "feature_name",
+    "gene_name",
+    "gene_short_name",
+)
 _MAX_GENES = 1 << 24  # the kernels keep a symbol's rank in 24 bits
 _NAMED = 5
 
@@ -121,7 +129,9 @@ def matrix_words(adata: AnnData, *, symbols: str | None = None, uppercase: bool 
     else:
         columns = ", ".join(map(str, adata.var.columns)) or "none"
         raise GeneError(f"var has no column {symbols!r}; it has {columns}.", fix="name one of them as symbols=.")
-    return check_words(values, where=f"var[{symbols!r}]" if symbols else "var_names", uppercase=uppercase, var=adata.var)
+    return check_words(
+        values, where=f"var[{symbols!r}]" if symbols else "var_names", uppercase=uppercase, var=adata.var
+    )
 
 
 def check_words(values: Any, *, where: str, uppercase: bool = False, var: Any = None) -> Words:

@@ -52,7 +52,9 @@ class CellSentences:
                 f"a table of cell sentences lacks {', '.join(missing)}.", fix="make it with c2s.to_cell_sentences."
             )
         if set(self.vocabulary.column_names) != {"gene", "n_cells"}:
-            raise SentenceError("a vocabulary has the columns gene and n_cells.", fix="keep the one you were given.")
+            raise SentenceError(
+                "a vocabulary has the columns gene and n_cells.", fix="keep the one you were given."
+            )
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -229,7 +229,9 @@ class SentenceStream:
             "out of range": "build the matrix again; its column indices exceed the number of genes.",
         }
         what = "an index" if problem == "out of range" else "a value"
-        raise MatrixError(f"cell {cell!r} (row {row}) has {what} that is {problem} in {where}.", fix=fixes[problem])
+        raise MatrixError(
+            f"cell {cell!r} (row {row}) has {what} that is {problem} in {where}.", fix=fixes[problem]
+        )
 
 
 @dataclass
