@@ -92,7 +92,7 @@ def _task(host: PluginHost, name: str) -> list[Result]:
         return [*results, Result(f"task {name}: contract", None, why)]
     case = Case.build(name, host=host, adata=adata)
     for clause in (*checks.CHECKS, *scoring.CHECKS):
-        what = f"task {name}: {(clause.__doc__ or clause.__name__).splitlines()[0].rstrip('.')}"
+        what = f"task {name}: {(clause.__doc__ or clause.__name__).splitlines()[0].rstrip('.').replace('``', '')}"
         try:
             clause(case)
         except Exception as error:  # a clause that crashes has failed

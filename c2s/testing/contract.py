@@ -42,6 +42,7 @@ class TaskContract:
     options: ClassVar[Mapping[str, Any]] = {}
     top_k: ClassVar[int | None] = 16
     kept_whole: ClassVar[str | None] = "donor_id"
+    _case: ClassVar[Case]
 
     def cells(self) -> AnnData:
         """Return the cells to test with: normalised, with every column the task states. Override as needed."""
@@ -55,17 +56,20 @@ class TaskContract:
 
         return default_host()
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def case(self) -> Case:
         """Build the task with its cells, once per class."""
-        return Case.build(
-            self.task,
-            options=self.options,
-            host=self.host(),
-            adata=self.cells(),
-            top_k=self.top_k,
-            kept_whole=self.kept_whole,
-        )
+        cls = type(self)
+        if "_case" not in vars(cls):
+            cls._case = Case.build(
+                self.task,
+                options=self.options,
+                host=self.host(),
+                adata=self.cells(),
+                top_k=self.top_k,
+                kept_whole=self.kept_whole,
+            )
+        return cls._case
 
     @pytest.mark.parametrize("check", [*checks.CHECKS, *scoring.CHECKS], ids=lambda check: check.__name__)
     def test_contract(self, case: Case, check: Callable[[Case], None]) -> None:
