@@ -19,7 +19,7 @@ CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = sorted(path.parent.name for path in Path("plugins").glob("*/pyproject.toml"))
 CHAPTERS = sorted(path.stem for path in Path("book/chapters").glob("*.md"))
 # Two test processes on two cores: more threads than that only get in each other's way.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 # Nothing here may need the network once pip is done.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -85,7 +86,7 @@ def run_chapter(
     overwrite
         Replace an existing folder.
     show_progress
-        Show papermill's progress bar.
+        Show papermill's progress bar, on a terminal.
 
     Returns
     -------
@@ -136,7 +137,13 @@ def _execute(name: str, values: dict[str, Any], folder: Path, final: Path, *, sh
             # Papermill expects an address to end in .ipynb.
             warnings.filterwarnings("ignore", message="the file is not specified with any extension")
             notebook = papermill.execute_notebook(
-                SCHEME + name, written, parameters=values, kernel_name="python3", progress_bar=show_progress
+                SCHEME + name,
+                written,
+                parameters=values,
+                kernel_name="python3",
+                progress_bar=show_progress and sys.stderr.isatty(),
+                # Only errors: a reader need not know over which socket their kernel talks.
+                extra_arguments=["--IPKernelApp.log_level=40"],
             )
     except (PapermillExecutionError, DeadKernelError) as error:
         if isinstance(error, PapermillExecutionError):
