@@ -221,8 +221,7 @@ def confidence_bins(
     if n_bins < 1:
         raise MetricError(f"n_bins is {n_bins}.", fix="pass at least 1; 15 is usual.")
     confidence = p.max(axis=1)
-    bins = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
-    return confidence, p.argmax(axis=1) == labels, bins
+    return confidence, p.argmax(axis=1) == labels, _bins(confidence, n_bins)
 
 
 def ece(probabilities: npt.ArrayLike, label_indices: npt.ArrayLike, *, n_bins: int = 15) -> float:
@@ -247,6 +246,37 @@ def ece(probabilities: npt.ArrayLike, label_indices: npt.ArrayLike, *, n_bins: i
     MetricError
         Probabilities or labels are not what they should be; the first bad row is named.
     """
-    confidence, correct, bins = confidence_bins(probabilities, label_indices, n_bins)
-    gaps = np.bincount(bins, correct - confidence, n_bins)
-    return float(np.abs(gaps).sum() / len(confidence))
+    confidence, correct, _ = confidence_bins(probabilities, label_indices, n_bins)
+    return ece_of_confidence(confidence, correct, n_bins=n_bins)
+
+
+def ece_of_confidence(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, n_bins: int = 15) -> float:
+    """Return the expected calibration error from each example's highest probability alone; see `ece`.
+
+    Parameters
+    ----------
+    confidence
+        Probability of the prediction, ``[examples]``, in [0, 1].
+    correct
+        Whether the prediction is right, bool ``[examples]``.
+    n_bins
+        Bins of equal width over [0, 1], each including its upper edge.
+
+    Raises
+    ------
+    MetricError
+        There is no example, or a confidence is not in [0, 1].
+    """
+    p, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.bool_)
+    if p.ndim != 1 or not len(p) or p.shape != right.shape or not ((p >= 0) & (p <= 1)).all():
+        raise MetricError(
+            f"{p.shape} confidences, {right.shape} outcomes: not one probability and one outcome per example.",
+            fix="give at least one of each, the probabilities in [0, 1].",
+        )
+    bins = _bins(p, n_bins)
+    gaps = np.bincount(bins, right - p, n_bins)
+    return float(np.abs(gaps).sum() / len(p))
+
+
+def _bins(confidence: Floats, n_bins: int) -> npt.NDArray[np.int64]:
+    return np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)

@@ -140,7 +140,7 @@ class TissueTask(_SampleTask):
         """
         if len(set(labels)) > 1:
             raise ObsError(
-                f"the cells of one sample have several values of {self.label!r}: {', '.join(sorted(set(labels)))}.",
+                f"one sample has several values of {self.label!r}: {', '.join(sorted(set(labels)))}.",
                 fix=f"group by it too: pass tissue={self.label!r}.",
             )
         return labels[0]
