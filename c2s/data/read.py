@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from c2s.errors import C2SWarning, ConfigError, InputFileError, MatrixError
 from c2s.data.matrix_kind import MatrixKind, matrix_kind
+from c2s.errors import C2SWarning, ConfigError, InputFileError, MatrixError
 from c2s.sentences.symbols import matrix_words
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def read_cells(
     symbols
         Column of ``var`` with gene symbols, which become ``var_names``; the old names are kept in ``var``.
     normalise
-        ``"auto"`` does what the matrix still needs: counts are scaled to `target_sum` and logarithmised, normalised
-        values are logarithmised, log2 and log10 are brought to the natural logarithm, log1p is left. ``"always"``
-        takes the values for counts, ``"never"`` leaves them.
+        ``"auto"`` does what the matrix still needs: counts are scaled to `target_sum` and logarithmised,
+        normalised values are logarithmised, log2 and log10 are brought to the natural logarithm, log1p is left.
+        ``"always"`` takes the values for counts, ``"never"`` leaves them.
     target_sum
         Total of a cell after normalisation.
     min_genes
@@ -87,7 +87,7 @@ def read_cells(
             f"{source} holds scaled values ({kind.evidence}), whose order is not that of expression.",
             fix=_unscaled(source),
         )
-    found = {"source": source.name, "matrix_kind": kind.name, "evidence": kind.evidence}
+    found: dict[str, Any] = {"source": source.name, "matrix_kind": kind.name, "evidence": kind.evidence}
     adata.uns["c2s"] = found
     if symbols is not None:
         words = matrix_words(adata, symbols=symbols).names.to_pylist()
@@ -136,7 +136,10 @@ def _load(path: Path, layer: str | None) -> AnnData:
 
     _refuse_other_files(path)
     with _reading(path):
-        adata = anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
+        with warnings.catch_warnings():
+            # Files of anndata's early years keep their graphs in uns; that they are moved changes nothing here.
+            warnings.filterwarnings("ignore", message="Moving element from", category=FutureWarning)
+            adata = anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
     if layer == "raw":
         if adata.raw is None:
             raise MatrixError(f"{path} has no raw.", fix="leave layer out, or name a layer.")
@@ -210,7 +213,7 @@ class _reading:
         if isinstance(error, Exception) and not isinstance(error, MatrixError):
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             raise InputFileError(
-                f"{self.path} cannot be read as AnnData: it is truncated, damaged or of another layout ({reason}).",
+                f"{self.path} cannot be read as AnnData, being truncated, damaged or of another layout ({reason}).",
                 fix="download or write it again, and compare its checksum.",
             ) from error
 
@@ -231,21 +234,16 @@ def _unscaled(path: Path) -> str:
     return "write the file again with the values from before sc.pp.scale."
 
 
-def _as_csr(adata: AnnData) -> Any:
-    matrix = adata.X
-    if sp.issparse(matrix):
-        matrix = sp.csr_matrix(matrix)
-    else:
-        matrix = sp.csr_matrix(np.asarray(matrix))
+def _as_csr(adata: AnnData) -> sp.csr_matrix:
+    """Return ``X`` as CSR float32 with sorted columns; refuse what expression cannot be."""
+    matrix = sp.csr_matrix(adata.X if sp.issparse(adata.X) else np.asarray(adata.X))  # type: ignore[call-overload]
     if not matrix.has_canonical_format:
         matrix.sum_duplicates()
     bad = np.flatnonzero(~np.isfinite(matrix.data) | (matrix.data < 0))
     if len(bad):
         row = int(np.searchsorted(matrix.indptr, bad[0], side="right")) - 1
         raise MatrixError(
-            f"cell {str(adata.obs_names[row])!r} has {len(bad)} NaN, infinite or negative value(s) in the matrix."
-            if len(np.unique(np.searchsorted(matrix.indptr, bad, side="right"))) == 1
-            else f"{len(bad)} values are NaN, infinite or negative, first in cell {str(adata.obs_names[row])!r}.",
+            f"{len(bad)} value(s) are NaN, infinite or negative, first in cell {str(adata.obs_names[row])!r}.",
             fix="find out where they come from, or name a layer without them: layer=... (--layer).",
         )
     return matrix.astype(np.float32)
