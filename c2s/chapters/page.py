@@ -34,8 +34,10 @@ main { overflow-wrap: anywhere; }
 .jp-Cell { padding: .25rem 0 !important; }
 .jp-InputPrompt, .jp-OutputPrompt { display: none !important; }
 .jp-RenderedHTMLCommon { font-size: 1rem; line-height: 1.6; }
+.jp-OutputArea-output pre { white-space: pre; }
 .jp-OutputArea-output, .jp-RenderedHTML { overflow-x: auto; max-width: 100%; }
 .jp-RenderedHTMLCommon table { display: block; overflow-x: auto; max-width: 100%; margin-left: 0; }
+.jp-RenderedHTMLCommon th, .jp-RenderedHTMLCommon td { overflow-wrap: normal; white-space: nowrap; }
 .c2s-admonition, details.c2s-run, details.c2s-input { border-left: .3rem solid #0072B2; background: #f4f7fa;
   padding: .5rem 1rem; margin: 1rem 0; }
 summary { cursor: pointer; }
@@ -135,7 +137,7 @@ def _directive(name: str, title: str, body: Sequence[str], cited: Sequence[str])
         # A note's first line is its text, as in MyST.
         title, body = "", [title, *body]
     inner = _blocks(body, cited).strip("\n")
-    heading = html.escape(title or name.capitalize())
+    heading = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(title or name.capitalize()))
     if name == "dropdown":
         return [
             f'<details class="c2s-admonition"><summary><strong>{heading}</strong></summary>',
