@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,13 +53,19 @@ def _pbmc68k_reduced() -> AnnData:
             "this scanpy comes without pbmc68k_reduced.", fix="pip install --force-reinstall scanpy"
         )
     # X is scaled; raw holds the log-normalised values of the same genes.
-    adata = read_cells(path, layer="raw")
+    with warnings.catch_warnings():
+        # The file keeps its neighbour graph where older versions of anndata did.
+        warnings.filterwarnings("ignore", "Moving element from", FutureWarning)
+        adata = read_cells(path, layer="raw")
     adata.obs["cell_type"] = adata.obs["bulk_labels"]
     adata.uns["c2s"]["source"] = "pbmc68k_reduced"
     return adata
 
 
-_ZHENG = "Zheng et al., Massively parallel digital transcriptional profiling of single cells, Nat Commun 8:14049 (2017)."
+_ZHENG = (
+    "Zheng et al., Massively parallel digital transcriptional profiling of single cells, "
+    "Nat Commun 8:14049 (2017)."
+)
 _KANG = "Kang et al., Multiplexed droplet single-cell RNA-sequencing, Nat Biotechnol 36:89-94 (2018), GSE96583."
 
 PBMC68K_REDUCED = Dataset(
@@ -90,7 +97,8 @@ LIVER_HE2020 = Dataset(
     load=MirroredFile(
         "liver_he2020", "a43bcf17bb942fef321bb08d732ec2fb4f8ca3d34a95f90643e3a432a70fd7ac", 8_283_756
     ),
-    citation="He et al., Single-cell transcriptome profiling of an adult human cell atlas, Genome Biol 21:294 (2020).",
+    citation="He et al., Single-cell transcriptome profiling of an adult human cell atlas, "
+    "Genome Biol 21:294 (2020).",
     licence="CC BY 4.0 (CELLxGENE)",
 )
 BREAST_WU2021 = Dataset(
@@ -99,8 +107,8 @@ BREAST_WU2021 = Dataset(
     load=MirroredFile(
         "breast_wu2021", "7c38eebdff45978d2377b360b916fe748ada1d8f9ceca3613dda42b7caf968d9", 2_837_156
     ),
-    citation="Wu et al., A single-cell and spatially resolved atlas of human breast cancers, Nat Genet 53:1334-1347 "
-    "(2021), GSE176078.",
+    citation="Wu et al., A single-cell and spatially resolved atlas of human breast cancers, "
+    "Nat Genet 53:1334-1347 (2021), GSE176078.",
     licence="As stated at GEO GSE176078",
     label="celltype_major",
 )
@@ -193,7 +201,8 @@ def load_dataset(
         adata = default_host().datasets.get(str(name_or_path)).load()
     if label is not None and label not in adata.obs:
         raise ObsError(
-            f"{name_or_path} has no obs column {label!r}; it has {', '.join(map(str, adata.obs.columns)) or 'none'}.",
+            f"{name_or_path} has no obs column {label!r}; it has "
+            f"{', '.join(map(str, adata.obs.columns)) or 'none'}.",
             fix="name one of them as the label (--label).",
         )
     return adata

@@ -33,7 +33,7 @@ def find_in_mirror(name: str, sha256: str, size: int) -> Path:
     if not stated:
         raise DatasetError(
             f"dataset {name!r} is not on this machine, and {MIRROR} is not set.",
-            fix=f"set {MIRROR} to a folder that holds the file with sha256 {sha256[:16]}… (any name, any subfolder).",
+            fix=f"set {MIRROR} to a folder that holds, under any name, the file with sha256 {sha256[:16]}….",
         )
     folder = Path(stated)
     if not folder.is_dir():

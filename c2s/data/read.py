@@ -135,11 +135,10 @@ def _load(path: Path, layer: str | None) -> AnnData:
     import anndata
 
     _refuse_other_files(path)
-    with _reading(path):
-        with warnings.catch_warnings():
-            # Files of anndata's early years keep their graphs in uns; that they are moved changes nothing here.
-            warnings.filterwarnings("ignore", message="Moving element from", category=FutureWarning)
-            adata = anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
+    with _reading(path), warnings.catch_warnings():
+        # Files of anndata's early years keep their graphs in uns; that they are moved changes nothing here.
+        warnings.filterwarnings("ignore", message="Moving element from", category=FutureWarning)
+        adata = anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
     if layer == "raw":
         if adata.raw is None:
             raise MatrixError(f"{path} has no raw.", fix="leave layer out, or name a layer.")
@@ -213,7 +212,7 @@ class _reading:
         if isinstance(error, Exception) and not isinstance(error, MatrixError):
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             raise InputFileError(
-                f"{self.path} cannot be read as AnnData, being truncated, damaged or of another layout ({reason}).",
+                f"{self.path} cannot be read as AnnData, being truncated, damaged or of other layout ({reason}).",
                 fix="download or write it again, and compare its checksum.",
             ) from error
 
@@ -236,7 +235,8 @@ def _unscaled(path: Path) -> str:
 
 def _as_csr(adata: AnnData) -> sp.csr_matrix:
     """Return ``X`` as CSR float32 with sorted columns; refuse what expression cannot be."""
-    matrix = sp.csr_matrix(adata.X if sp.issparse(adata.X) else np.asarray(adata.X))  # type: ignore[call-overload]
+    values: Any = adata.X
+    matrix = sp.csr_matrix(values if sp.issparse(values) else np.asarray(values))
     if not matrix.has_canonical_format:
         matrix.sum_duplicates()
     bad = np.flatnonzero(~np.isfinite(matrix.data) | (matrix.data < 0))

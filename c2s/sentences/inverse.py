@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,14 @@ import scipy.sparse as sp
 from c2s.errors import ConfigError, InputFileError, MatrixError, SentenceError
 from c2s.files import atomic_output
 from c2s.prompts import stable_hash
-from c2s.sentences.matrix import Rows, row_chunks
 from c2s.sentences.parse import parse_sentences
+from c2s.sentences.ranks import Moments, ranked_values
 from c2s.sentences.table import CellSentences
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 _SCHEMA_VERSION = 1
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -110,11 +109,11 @@ class RankExpressionModel:
         if top_k is not None and top_k < 1:
             raise ConfigError("RankExpressionModel.fit", [f"top_k={top_k} is below 1"], fix="pass None or more.")
         held_out = _held_out(adata, test_fraction, seed)
-        fit, test = _Moments(), _Moments()
-        for rows, values, ranks, cells in _ranked(adata, layer, top_k, chunk_size):
-            in_test = held_out[rows.start + cells]
-            for moments, chosen in ((fit, ~in_test), (test, in_test)):
-                moments.add(ranks[chosen], values[chosen])
+        fit, test = Moments(), Moments()
+        for pairs in ranked_values(adata, layer=layer, top_k=top_k, chunk_size=chunk_size):
+            in_test = held_out[pairs.cells]
+            fit.add(pairs.ranks[~in_test], pairs.values[~in_test])
+            test.add(pairs.ranks[in_test], pairs.values[in_test])
         slope, intercept = fit.line()
         if test.n < 2:
             raise MatrixError(
@@ -202,9 +201,9 @@ class RankExpressionModel:
         """
         from scipy.stats import pearsonr, spearmanr
 
-        parts = [(v, r) for _, v, r, _ in _ranked(adata, layer, top_k or self.top_k, None)]
-        values = np.concatenate([v for v, _ in parts])
-        predicted = self.predict(np.concatenate([r for _, r in parts]))
+        parts = list(ranked_values(adata, layer=layer, top_k=top_k or self.top_k))
+        values = np.concatenate([p.values for p in parts])
+        predicted = self.predict(np.concatenate([p.ranks for p in parts]))
         if len(values) < 2:
             raise MatrixError("there are fewer than two expressed genes to score on.", fix="give more cells.")
         spread = float(((values - values.mean()) ** 2).sum())
@@ -310,60 +309,3 @@ def _held_out(adata: AnnData, fraction: float, seed: int) -> npt.NDArray[np.bool
     """Choose the held-out cells, ``[cells]``, by a hash of their ids."""
     limit = int(fraction * 2**64)
     return np.array([stable_hash("rank-expression", cell, seed) < limit for cell in adata.obs_names], np.bool_)
-
-
-def _ranked(
-    adata: AnnData, layer: str | None, top_k: int | None, chunk_size: int | None
-) -> Iterator[tuple[Rows, npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield the positive values of each chunk, highest first within a cell, with their ranks and cells."""
-    for rows in row_chunks(adata, layer, chunk_size or _CHUNK):
-        checked = rows.canonical(adata.n_vars)
-        values = checked.data.astype(np.float64)
-        cells = np.repeat(np.arange(len(checked)), np.diff(checked.indptr))
-        if not np.isfinite(values).all() or (values < 0).any():
-            bad = rows.start + cells[np.flatnonzero(~np.isfinite(values) | (values < 0))[0]]
-            raise MatrixError(
-                f"cell {str(adata.obs_names[bad])!r} has a negative, infinite or NaN value.",
-                fix="fit on normalised, logarithmic expression, before sc.pp.scale.",
-            )
-        values, cells = values[values > 0], cells[values > 0]
-        order = np.lexsort((-values, cells))
-        values, cells = values[order], cells[order]
-        starts = np.searchsorted(cells, np.arange(len(checked)))
-        ranks = np.arange(len(cells)) - starts[cells] + 1
-        keep = slice(None) if top_k is None else ranks <= top_k
-        yield rows, values[keep], ranks[keep], cells[keep]
-
-
-class _Moments:
-    """Sums from which a line and its R² follow, so that no pair needs to be kept."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.sums = np.zeros(5)
-
-    def add(self, ranks: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> None:
-        """Add pairs of a rank and a value."""
-        x = np.log10(ranks)
-        self.n += len(x)
-        self.sums += [x.sum(), values.sum(), x @ x, x @ values, values @ values]
-
-    def line(self) -> tuple[float, float]:
-        """Return slope and intercept by least squares."""
-        sx, sy, sxx, sxy, _ = self.sums
-        spread = self.n * sxx - sx * sx
-        if self.n < 2 or spread <= 0:
-            raise MatrixError(
-                "the cells of the fit do not express two genes of different rank, so there is no line to fit.",
-                fix="give more cells or genes.",
-            )
-        slope = (self.n * sxy - sx * sy) / spread
-        return float(slope), float((sy - slope * sx) / self.n)
-
-    def r2(self, slope: float, intercept: float) -> float:
-        """Return the coefficient of determination of a line on these pairs; 0 if their values are constant."""
-        sx, sy, sxx, sxy, syy = self.sums
-        residual = syy - 2 * (intercept * sy + slope * sxy) + self.n * intercept**2
-        residual += 2 * slope * intercept * sx + slope**2 * sxx
-        total = syy - sy * sy / self.n
-        return float(1 - residual / total) if total > 0 else 0.0

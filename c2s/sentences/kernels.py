@@ -62,22 +62,22 @@ def _sift(keys, ties, begin, place, n):  # type: ignore[no-untyped-def]
 @kernel
 def sort_by_bitmap(ranks, begin, stop, bitmap):  # type: ignore[no-untyped-def]
     """Sort the distinct small integers ``ranks[begin:stop]`` by setting and reading bits; `bitmap` ends zeroed."""
-    low, high = bitmap.size, 0
+    low, high = np.int64(bitmap.size), np.int64(0)
     for j in range(begin, stop):
         word = np.int64(ranks[j] >> np.uint64(6))
         bitmap[word] |= np.uint64(1) << (ranks[j] & np.uint64(63))
         low = min(low, word)
         high = max(high, word)
     place = begin
-    for word in range(low, high + 1):
-        bits = bitmap[word]
-        base = np.uint64(word) << np.uint64(6)
+    for filled in range(low, high + 1):
+        bits = bitmap[filled]
+        base = np.uint64(filled) << np.uint64(6)
         while bits:
             lowest = bits & (~bits + np.uint64(1))
             ranks[place] = base + count_below(lowest)
             place += 1
             bits ^= lowest
-        bitmap[word] = 0
+        bitmap[filled] = 0
 
 
 @kernel
@@ -292,3 +292,48 @@ def first_fraction(values):  # type: ignore[no-untyped-def]
         if values[j] != np.floor(values[j]):
             return j
     return -1
+
+
+@kernel
+def sort_values(indptr, indices, data, top_k, values, ranks, n_kept):  # type: ignore[no-untyped-def]
+    """Write the positive values of each row, highest first, with their ranks from 1.
+
+    Parameters
+    ----------
+    indptr, indices, data
+        The rows as CSR arrays.
+    top_k
+        Most values to keep of a row.
+    values, ranks, n_kept
+        Output: float64 and int32, row after row, and int32 ``[rows]``.
+
+    Returns
+    -------
+    tuple of int
+        Status, row of the status, number of values kept.
+    """
+    out = 0
+    for i in range(n_kept.size):
+        begin = out
+        previous = -1
+        for j in range(indptr[i], indptr[i + 1]):
+            if indices[j] <= previous:
+                return NOT_CANONICAL, i, out
+            previous = indices[j]
+            value = data[j]
+            if np.isnan(value):
+                return NOT_A_NUMBER, i, out
+            if value < 0:
+                return NEGATIVE, i, out
+            if np.isinf(value):
+                return INFINITE, i, out
+            if value > 0:
+                values[out] = -value
+                out += 1
+        values[begin:out].sort()
+        out = min(out, begin + top_k)
+        n_kept[i] = out - begin
+        for j in range(begin, out):
+            values[j] = -values[j]
+            ranks[j] = j - begin + 1
+    return FINE, 0, out

@@ -1,4 +1,4 @@
-"""The rows of a matrix, chunk by chunk, as checked CSR arrays: in memory, backed by h5ad or zarr, sparse or dense."""
+"""The rows of a matrix, chunk by chunk, as CSR arrays: in memory or backed by a file, sparse or dense."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def row_chunks(adata: AnnData, layer: str | None, chunk_size: int) -> Iterator[R
         matrix = matrix.tocsr()
     elif getattr(matrix, "format", None) == "csc":
         warnings.warn(
-            "the matrix on disk is stored by gene (CSC), so it is read whole; write it as CSR to keep memory small.",
+            "the matrix on disk is stored by gene (CSC), so it is read whole; stored as CSR it would not be.",
             C2SWarning,
             stacklevel=3,
         )

@@ -168,9 +168,10 @@ class _Reader:
         # A word and the space after it take at least two bytes.
         most = (int(offsets[-1]) - int(offsets[0])) // 2 + rows
         indices, indptr = np.empty(most, np.int32), np.empty(rows + 1, np.int64)
-        counts = [np.empty(rows, np.int32) for _ in range(4)]
+        counts = tuple(np.empty(rows, np.int32) for _ in range(4))
         strays = np.empty((_SHOWN, 2), np.int64)
         args = (self.table, self.starts, self.letters, self.plausible, indices, indptr, *counts, strays)
         n_strays = self.kernels.read_sentences(text, offsets, *args)
         found = tuple(bytes(text[a:b]).decode(errors="replace") for a, b in strays[:n_strays])
-        return ParsedSentences(indices[: indptr[-1]].copy(), indptr, *counts, found)
+        words, unknown, duplicate, malformed = counts
+        return ParsedSentences(indices[: indptr[-1]].copy(), indptr, words, unknown, duplicate, malformed, found)

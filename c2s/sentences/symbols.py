@@ -139,7 +139,7 @@ def check_words(values: Any, *, where: str, uppercase: bool = False, var: Any = 
     names = pa.array([None if _missing(v) else str(v) for v in values], pa.string())
     if names.null_count:
         raise GeneError(
-            f"{names.null_count} gene(s) in {where} have no symbol, first at position {_first(pc.is_null(names))}.",
+            f"{names.null_count} gene(s) in {where} have no symbol, first that at {_first(pc.is_null(names))}.",
             fix="drop these columns, or fill them: adata = adata[:, adata.var[column].notna()].",
         )
     blank = pc.match_substring_regex(names, r"\s|^$|\x00")

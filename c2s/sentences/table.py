@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Columns the transform writes; a column of ``obs`` of the same name is renamed to ``obs_<name>``.
 RESERVED = ("cell_id", "cell_sentence", "n_genes")
+_ROW_GROUP_BYTES = 16 << 20
 _PROVENANCE, _VOCABULARY = b"c2s.provenance", b"c2s.vocabulary"
 
 
@@ -62,12 +63,13 @@ class CellSentences:
     def __repr__(self) -> str:
         words = self.table["n_genes"]
         mean = float(np.mean(words.to_numpy())) if len(self) else 0.0
-        return f"CellSentences({len(self)} cells, {mean:.0f} genes each on average, {len(self.genes)} in the vocabulary)"
+        return f"CellSentences({len(self)} cells of {mean:.0f} genes on average, vocabulary of {len(self.genes)})"
 
     @property
     def obs(self) -> pd.DataFrame:
         """What is known of the cells: the table without its sentences, indexed by ``cell_id``."""
-        return self.table.drop_columns(["cell_sentence"]).to_pandas().set_index("cell_id")
+        frame: pd.DataFrame = self.table.drop_columns(["cell_sentence"]).to_pandas()
+        return frame.set_index("cell_id")
 
     @property
     def genes(self) -> list[str]:
@@ -109,10 +111,13 @@ class CellSentences:
         OutputError
             The file exists, or cannot be written.
         """
-        with atomic_output(path, overwrite=overwrite) as temporary:
-            with ParquetSink(temporary, self.table.schema) as sink:
-                sink.write(self.table)
-                sink.finish(self.vocabulary, self.provenance)
+        with (
+            atomic_output(path, overwrite=overwrite) as temporary,
+            ParquetSink(temporary, self.table.schema) as sink,
+        ):
+            for batch in self.table.to_batches():
+                sink.write(batch)
+            sink.finish(self.vocabulary, self.provenance)
         return Path(path)
 
     @classmethod
@@ -155,6 +160,8 @@ class ParquetSink:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._schema = schema
+        self._waiting: list[pa.RecordBatch] = []
 
     def __enter__(self) -> ParquetSink:
         return self
@@ -162,14 +169,20 @@ class ParquetSink:
     def __exit__(self, *_: object) -> None:
         self._writer.close()
 
-    def write(self, piece: pa.Table | pa.RecordBatch) -> None:
-        """Append rows as one or more row groups."""
-        if isinstance(piece, pa.RecordBatch):
-            piece = pa.Table.from_batches([piece])
-        self._writer.write_table(piece)
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows; small batches are gathered into row groups of about 16 MB."""
+        self._waiting.append(batch)
+        if sum(b.nbytes for b in self._waiting) >= _ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
+            self._waiting = []
 
     def finish(self, vocabulary: pa.Table, provenance: dict[str, Any]) -> None:
-        """Add the metadata; nothing can be appended afterwards."""
+        """Write what is waiting, and the metadata; nothing can be appended afterwards."""
+        self._flush()
         stored = {"gene": vocabulary["gene"].to_pylist(), "n_cells": vocabulary["n_cells"].to_pylist()}
         self._writer.add_key_value_metadata(
             {_PROVENANCE: json.dumps(provenance).encode(), _VOCABULARY: json.dumps(stored).encode()}

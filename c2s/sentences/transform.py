@@ -345,7 +345,7 @@ class _ValueKind:
         if self.expects == "normalised" and self.n_values and not self.fractions:
             raise MatrixError(
                 "every value is a whole number: these are raw counts, where normalised expression is expected.",
-                fix="read the file with c2s.read_cells, or normalise it with sc.pp.normalize_total and sc.pp.log1p; "
+                fix="read the file with c2s.read_cells, or use sc.pp.normalize_total and sc.pp.log1p; "
                 "expects='any' takes them as they are.",
             )
 

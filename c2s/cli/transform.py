@@ -1,0 +1,86 @@
+"""``c2s transform``: cells in, cell sentences out, chunk by chunk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def transform(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Cells: an .h5ad file or a .zarr folder.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The .parquet file to write.")],
+    genes: Annotated[int | None, typer.Option(help="Genes to keep of each cell [default: all].")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to read instead of X; 'raw' reads adata.raw.")] = None,
+    symbols: Annotated[str | None, typer.Option(help="Column of var with gene symbols.")] = None,
+    tie_break: Annotated[str, typer.Option(help="Order of equal values: gene or random.")] = "gene",
+    seed: Annotated[int, typer.Option(help="For random ties, and for the cells the model is scored on.")] = 0,
+    uppercase: Annotated[bool, typer.Option("--uppercase", help="Upper-case the symbols.")] = False,
+    normalise: Annotated[str, typer.Option(help="auto, always or never.")] = "auto",
+    min_genes: Annotated[int, typer.Option(help="Leave out cells with fewer genes (reads all at once).")] = 0,
+    min_cells: Annotated[int, typer.Option(help="Leave out genes in fewer cells (reads all at once).")] = 0,
+    model: Annotated[bool, typer.Option(help="Fit the rank-expression model, for `c2s invert`.")] = True,
+    chunk_size: Annotated[int | None, typer.Option(help="Cells per chunk; changes memory and speed only.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+) -> None:
+    """Turn cells into cell sentences (section 4.2 of the paper).
+
+    Beside OUT.parquet come OUT.rank-expression.json, the model that turns sentences back into expression, and
+    OUT.run.json, which says how they were made.
+    """
+    from c2s.cli.outputs import beside
+    from c2s.data import read_cells
+    from c2s.errors import ConfigError
+    from c2s.files import atomic_output, refuse_existing
+    from c2s.provenance import RunRecord
+    from c2s.sentences import RankExpressionModel, SentenceStream
+    from c2s.sentences.table import ParquetSink
+
+    model_path, run_path = beside(target, "rank-expression.json"), beside(target, "run.json")
+    for path in (target, model_path, run_path) if model else (target, run_path):
+        refuse_existing(path, overwrite=overwrite)
+    if genes is not None and genes < 1:
+        raise ConfigError("c2s transform", [f"--genes {genes} is below 1"], fix="pass --genes 200, say.")
+    record = RunRecord(
+        run_path,
+        config={"genes": genes, "layer": layer, "symbols": symbols, "tie_break": tie_break, "uppercase": uppercase}
+        | {"normalise": normalise, "min_genes": min_genes, "min_cells": min_cells, "chunk_size": chunk_size},
+        seeds={"seed": seed},
+    ).start()
+    backed = not (min_genes or min_cells)
+    adata = read_cells(
+        source,
+        layer=layer,
+        symbols=symbols,
+        normalise=normalise,  # type: ignore[arg-type]
+        min_genes=min_genes,
+        min_cells=min_cells,
+        backed=backed,
+    )
+    stream = SentenceStream(
+        adata,
+        top_k=genes,
+        tie_break=tie_break,  # type: ignore[arg-type]
+        seed=seed,
+        uppercase=uppercase,
+        expects="any" if normalise == "never" else "normalised",
+        chunk_size=chunk_size,
+    )
+    with atomic_output(target, overwrite=overwrite) as temporary:
+        with ParquetSink(temporary, stream.schema) as sink:
+            for batch in stream.batches(show_progress=True):
+                sink.write(batch)
+            provenance = stream.provenance()
+            if model:
+                fitted = RankExpressionModel.fit(adata, top_k=genes, seed=seed, chunk_size=chunk_size)
+                provenance["rank_expression_model"] = fitted.to_json()
+            sink.finish(stream.vocabulary(), provenance)
+        if model:
+            fitted.save(model_path, overwrite=overwrite)
+    record.add_data("cells", source)
+    record.overwrite = overwrite
+    record.finish()
+    typer.echo(f"{stream.n_cells} cells ({adata.uns['c2s']['matrix_kind']}) -> {target}")
+    if model:
+        typer.echo(str(fitted))
