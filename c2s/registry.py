@@ -294,7 +294,7 @@ def check_prompts(name: str, value: object) -> str | None:
         return f"it is {_described(value)}, not a list with at least one c2s.PromptTemplate"
     wrong = [item for item in value if not isinstance(item, PromptTemplate)]
     if wrong:
-        return f"it holds {_described(wrong[0])}, not only c2s.PromptTemplate objects"
+        return f"one of its items is {_described(wrong[0])}, not a c2s.PromptTemplate"
     names = [template.name for template in value]
     twice = sorted({n for n in names if names.count(n) > 1})
     return f"two of its templates are called {twice[0]!r}" if twice else None

@@ -59,7 +59,7 @@ def info_plugin(name: Name, as_json: Json = False) -> None:
     for task in facts["tasks"]:
         print(f"\ntask {task.pop('name')}")
         for key, value in task.items():
-            print(f"  {key}: {', '.join(value) if isinstance(value, list) else value}")
+            print(f"  {key}: {', '.join(value) or '-' if isinstance(value, list) else value}")
 
 
 @app.command("check")
