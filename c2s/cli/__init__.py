@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -146,6 +147,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        extra = _extra_with(error.name or "")
+        if not extra:
+            raise
+        print(
+            f"Error: this command needs the package {error.name!r}, which is not installed. "
+            f"Fix: python -m pip install 'c2s[{extra}]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _extra_with(module: str) -> str:
+    """Return the extra of c2s that brings `module`, or nothing."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    from packaging.requirements import Requirement
+
+    try:
+        requirements = [Requirement(text) for text in requires("c2s") or []]
+    except PackageNotFoundError:
+        return ""
+    wanted = module.partition(".")[0].replace("_", "-")
+    for requirement in requirements:
+        if requirement.name == wanted and requirement.marker is not None:
+            found = re.search(r"extra == ['\"]([\w-]+)", str(requirement.marker))
+            return found[1] if found else ""
+    return ""
