@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -58,13 +58,14 @@ def transform(
         min_cells=min_cells,
         backed=backed,
     )
+    expects: Literal["normalised", "any"] = "any" if normalise == "never" else "normalised"
     stream = SentenceStream(
         adata,
         top_k=genes,
         tie_break=tie_break,  # type: ignore[arg-type]
         seed=seed,
         uppercase=uppercase,
-        expects="any" if normalise == "never" else "normalised",
+        expects=expects,
         chunk_size=chunk_size,
     )
     with atomic_output(target, overwrite=overwrite) as temporary:
@@ -73,7 +74,9 @@ def transform(
                 sink.write(batch)
             provenance = stream.provenance()
             if model:
-                fitted = RankExpressionModel.fit(adata, top_k=genes, seed=seed, chunk_size=chunk_size)
+                fitted = RankExpressionModel.fit(
+                    adata, top_k=genes, seed=seed, expects=expects, chunk_size=chunk_size
+                )
                 provenance["rank_expression_model"] = fitted.to_json()
             sink.finish(stream.vocabulary(), provenance)
         if model:

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from c2s.data.matrix_kind import MatrixKind, matrix_kind
 from c2s.errors import C2SWarning, ConfigError, InputFileError, MatrixError
+from c2s.sentences.matrix_kind import MatrixKind, matrix_kind
 from c2s.sentences.symbols import matrix_words
 
 if TYPE_CHECKING:
@@ -235,8 +235,9 @@ def _unscaled(path: Path) -> str:
 
 def _as_csr(adata: AnnData) -> sp.csr_matrix:
     """Return ``X`` as CSR float32 with sorted columns; refuse what expression cannot be."""
+    sparse = bool(sp.issparse(adata.X))
     values: Any = adata.X
-    matrix = sp.csr_matrix(values if sp.issparse(values) else np.asarray(values))
+    matrix = sp.csr_matrix(values if sparse else np.asarray(values))
     if not matrix.has_canonical_format:
         matrix.sum_duplicates()
     bad = np.flatnonzero(~np.isfinite(matrix.data) | (matrix.data < 0))

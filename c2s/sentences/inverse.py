@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from c2s.errors import ConfigError, InputFileError, MatrixError, SentenceError
 from c2s.files import atomic_output
 from c2s.prompts import stable_hash
+from c2s.sentences.matrix_kind import matrix_kind
 from c2s.sentences.parse import parse_sentences
 from c2s.sentences.ranks import Moments, ranked_values
 from c2s.sentences.table import CellSentences
@@ -47,6 +48,8 @@ class RankExpressionModel:
         Deepest rank used; None is all.
     test_fraction, seed
         Which cells were held out: those whose hashed id, with the seed, falls below the fraction.
+    expression
+        What the expression is: ``"log1p"``, or another kind of `c2s.data.matrix_kind`.
     """
 
     slope: float
@@ -60,11 +63,12 @@ class RankExpressionModel:
     top_k: int | None = None
     test_fraction: float = 0.2
     seed: int = 0
+    expression: str = "log1p"
 
     def __repr__(self) -> str:
         depth = "" if self.top_k is None else f", ranks 1 to {self.top_k}"
         return (
-            f"RankExpressionModel(expression = {self.intercept:.4f} {self.slope:+.4f} * log10(rank){depth}; "
+            f"RankExpressionModel({self.expression} = {self.intercept:.4f} {self.slope:+.4f} * log10(rank){depth}; "
             f"R2 {self.r2_fit:.4f} on the {self.n_cells_fit} cells of the fit, "
             f"{self.r2_test:.4f} on {self.n_cells_test} held-out cells)"
         )
@@ -78,6 +82,7 @@ class RankExpressionModel:
         layer: str | None = None,
         test_fraction: float = 0.2,
         seed: int = 0,
+        expects: Literal["normalised", "any"] = "normalised",
         chunk_size: int | None = None,
     ) -> RankExpressionModel:
         """Fit the model on some cells and score it on the others.
@@ -94,13 +99,15 @@ class RankExpressionModel:
             Share of cells held out, in (0, 1). Which they are depends on their ids and `seed`, not their order.
         seed
             Changes which cells are held out.
+        expects
+            ``"normalised"`` refuses raw counts, whose level differs between cells; ``"any"`` takes them.
         chunk_size
             Cells per chunk; changes the result by rounding at most.
 
         Raises
         ------
         MatrixError
-            NaN or negative values, or too few cells, genes or ranks to fit a line or to score it.
+            NaN or negative values, raw counts, or too few cells, genes or ranks to fit a line or to score it.
         ConfigError
             `test_fraction` is not in (0, 1), or `top_k` below 1.
         """
@@ -108,6 +115,12 @@ class RankExpressionModel:
             raise ConfigError("RankExpressionModel.fit", [f"test_fraction={test_fraction} is not in (0, 1)"])
         if top_k is not None and top_k < 1:
             raise ConfigError("RankExpressionModel.fit", [f"top_k={top_k} is below 1"], fix="pass None or more.")
+        kind = matrix_kind(adata, layer)
+        if kind.name == "counts" and expects == "normalised":
+            raise MatrixError(
+                "the model maps ranks to normalised expression, and these are raw counts.",
+                fix="read the file with c2s.read_cells, or use sc.pp.normalize_total and sc.pp.log1p.",
+            )
         held_out = _held_out(adata, test_fraction, seed)
         fit, test = Moments(), Moments()
         for pairs in ranked_values(adata, layer=layer, top_k=top_k, chunk_size=chunk_size):
@@ -132,6 +145,7 @@ class RankExpressionModel:
             top_k=top_k,
             test_fraction=test_fraction,
             seed=seed,
+            expression=kind.name,
         )
 
     def predict(self, ranks: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -287,6 +301,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "top_k": (int, type(None)),
     "test_fraction": (float, int),
     "seed": (int,),
+    "expression": (str,),
 }
 
 

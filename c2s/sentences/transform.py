@@ -16,6 +16,7 @@ from c2s.errors import C2SWarning, ConfigError, MatrixError
 from c2s.progress import progress
 from c2s.prompts import stable_hash
 from c2s.sentences.matrix import Rows, on_read, row_chunks
+from c2s.sentences.matrix_kind import matrix_kind
 from c2s.sentences.symbols import Words, matrix_words
 from c2s.sentences.table import CellSentences, obs_table, vocabulary_table
 
@@ -97,7 +98,8 @@ def to_cell_sentences(
     Warns
     -----
     C2SWarning
-        Some cells are empty (counted), or `top_k` exceeds the number of genes.
+        Some cells are empty (counted), `top_k` exceeds the number of genes, or the values are not log1p but another
+        logarithm or none.
     """
     stream = SentenceStream(
         adata,
@@ -142,6 +144,14 @@ class SentenceStream:
         if top_k is not None and top_k > len(self._words):
             warnings.warn(
                 f"top_k={top_k} exceeds the {len(self._words)} genes of the matrix; all expressed genes are kept.",
+                C2SWarning,
+                stacklevel=4,
+            )
+        self._kind = matrix_kind(adata, layer)
+        if self._kind.name in {"normalised", "log2", "log10"} and expects == "normalised":
+            warnings.warn(
+                f"the values are {self._kind.name}, not log1p ({self._kind.evidence}); the sentences are the same, but "
+                "a rank-expression model of them has this unit. c2s.read_cells brings them to log1p.",
                 C2SWarning,
                 stacklevel=4,
             )
@@ -205,10 +215,10 @@ class SentenceStream:
             "n_cells": self.n_cells,
             "n_genes": len(self._words),
             "n_empty_cells": self._n_empty,
-            "values": self._values.name,
             "normalised_on_read": on_read(self._adata) or None,
             "source": _plain(read.get("source")),
-            "matrix_kind": _plain(read.get("matrix_kind")),
+            "source_kind": _plain(read.get("matrix_kind")),
+            "matrix_kind": self._kind.name,
             "renamed_obs_columns": self._renamed,
         }
 
@@ -321,11 +331,6 @@ class _ValueKind:
         self.expects = expects
         self.fractions = False
         self.n_values = 0
-
-    @property
-    def name(self) -> str:
-        """``"fractions"`` or ``"whole numbers"``."""
-        return "fractions" if self.fractions else "whole numbers"
 
     def see(self, piece: _Piece, cell_ids: pa.ChunkedArray) -> None:
         """Take note of a chunk; refuse as soon as it is certain that the kind is wrong."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from c2s.sentences.matrix import matrix_of, rows_at
+from c2s.sentences.matrix import matrix_of, on_read, rows_at
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,7 +19,7 @@ Kind = Literal["empty", "counts", "normalised", "log1p", "log2", "log10", "scale
 
 #: Logarithms people take of ``1 + x``; "normalised" is none at all.
 _BASES: dict[Kind, float] = {"log1p": math.e, "log2": 2.0, "log10": 10.0}
-_BLOCKS, _BLOCK_ROWS = 8, 32
+_BLOCKS, _BLOCK_ROWS = 8, 8
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MatrixKind:
 
 
 def matrix_kind(adata: AnnData, layer: str | None = None) -> MatrixKind:
-    """Find out what ``X`` or a layer holds, from at most 256 cells spread over the matrix.
+    """Find out what ``X`` or a layer holds, from at most 64 cells spread over the matrix.
 
     Normalised counts of one cell are whole multiples of a smallest step, its size factor; the function whose
     inverse makes the sampled cells so is the one they were transformed by. Where no function does, it is the one
@@ -51,6 +51,8 @@ def matrix_kind(adata: AnnData, layer: str | None = None) -> MatrixKind:
     MatrixError
         There is no such matrix, or it has no cells.
     """
+    if layer is None and on_read(adata):
+        return MatrixKind("log1p", "it is normalised as it is read")
     cells = list(_sample(matrix_of(adata, layer)))
     values = np.concatenate([np.zeros(0), *cells])
     values = values[np.isfinite(values)]
