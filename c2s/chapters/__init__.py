@@ -12,6 +12,7 @@ _PUBLIC = {
     "chapter_notebook": "c2s.chapters.catalogue",
     "chapter_parameters": "c2s.chapters.catalogue",
     "chapter_style": "c2s.chapters.figures",
+    "find_chapter": "c2s.chapters.catalogue",
     "run_chapter": "c2s.chapters.run",
     "show_figures": "c2s.chapters.figures",
 }
@@ -23,6 +24,7 @@ __all__ = [
     "chapter_notebook",
     "chapter_parameters",
     "chapter_style",
+    "find_chapter",
     "run_chapter",
     "show_figures",
 ]
@@ -38,7 +40,7 @@ def __getattr__(name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from c2s.chapters.catalogue import chapter_notebook, chapter_parameters
+    from c2s.chapters.catalogue import chapter_notebook, chapter_parameters, find_chapter
     from c2s.chapters.figures import FigurePage, chapter_style, show_figures
     from c2s.chapters.results import ResultsTable
     from c2s.chapters.run import ChapterResult, run_chapter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,15 +19,23 @@ if TYPE_CHECKING:
 
 
 def find_chapter(name: str) -> Chapter:
-    """Return the registered chapter `name`.
+    """Return the registered chapter `name`, its source found and its profiles filled in.
+
+    A source without a folder lies in the book, and a chapter without profiles takes the book's. A plugin outside
+    this repository gives an absolute path and its own profiles.
 
     Raises
     ------
     RegistryError
         No plugin registers it; the message names the nearest.
     """
+    from c2s.chapters.profiles import book_folder, profiles_of
+
     chapter: Chapter = default_host().chapters.get(name)
-    return chapter
+    source = Path(chapter.source)
+    if source.name == chapter.source:
+        source = book_folder() / "chapters" / source
+    return dataclasses.replace(chapter, source=str(source), profiles=chapter.profiles or profiles_of(name))
 
 
 def chapter_notebook(chapter: Chapter) -> NotebookNode:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 _ADMONITIONS = {"note", "tip", "important", "warning", "admonition", "seealso", "dropdown"}
-_DIRECTIVES = _ADMONITIONS | {"bibliography"}
-_ROLES = {"cite", "cite:t", "cite:p", "doc"}
+_DIRECTIVES = _ADMONITIONS | {"footbibliography"}
+_ROLES = {"footcite", "footcite:t", "footcite:p", "doc"}
 _FENCE = re.compile(r"^(?P<fence>:{3,}|`{3,})\{(?P<name>[\w:-]+)\}[ \t]*(?P<title>.*)$")
 _ROLE = re.compile(r"\{(?P<role>[a-z][\w:-]*)\}`(?P<text>[^`]+)`")
 _TITLED = re.compile(r"^(?P<title>.*?)\s*<(?P<target>[^>]+)>$", re.DOTALL)
@@ -34,7 +34,7 @@ main { overflow-wrap: anywhere; }
 .jp-Cell { padding: .25rem 0 !important; }
 .jp-InputPrompt, .jp-OutputPrompt { display: none !important; }
 .jp-RenderedHTMLCommon { font-size: 1rem; line-height: 1.6; }
-.jp-OutputArea-output pre { white-space: pre; }
+.jp-OutputArea-output pre { white-space: pre-wrap; overflow-wrap: break-word; }
 .jp-OutputArea-output, .jp-RenderedHTML { overflow-x: auto; max-width: 100%; }
 .jp-RenderedHTMLCommon table { display: block; overflow-x: auto; max-width: 100%; margin-left: 0; }
 .jp-RenderedHTMLCommon th, .jp-RenderedHTMLCommon td { overflow-wrap: normal; white-space: nowrap; }
@@ -131,7 +131,7 @@ def _blocks(lines: Sequence[str], cited: Sequence[str]) -> str:
 
 
 def _directive(name: str, title: str, body: Sequence[str], cited: Sequence[str]) -> list[str]:
-    if name == "bibliography":
+    if name == "footbibliography":
         return [f"- {_reference(key)}" for key in cited]
     if name not in {"dropdown", "admonition"} and title:
         # A note's first line is its text, as in MyST.
@@ -155,7 +155,7 @@ def _role(match: re.Match[str]) -> str:
         titled = _TITLED.match(text)
         return f"*{titled['title'] if titled else text.rsplit('/', 1)[-1].replace('-', ' ')}*"
     keys = [key.strip() for key in text.split(",")]
-    if role == "cite:t":
+    if role == "footcite:t":
         return ", ".join(f"{_author(key)} ({_field(key, 'year')})" for key in keys)
     return "(" + "; ".join(f"{_author(key)}, {_field(key, 'year')}" for key in keys) + ")"
 
@@ -163,7 +163,7 @@ def _role(match: re.Match[str]) -> str:
 def _citations(notebook: NotebookNode) -> list[str]:
     """List the keys that a chapter cites, each once, in order."""
     roles = [m for c in notebook.cells if c.cell_type == "markdown" for m in _ROLE.finditer(c.source)]
-    keys = [key.strip() for m in roles if m["role"].startswith("cite") for key in m["text"].split(",")]
+    keys = [key.strip() for m in roles if m["role"].startswith("footcite") for key in m["text"].split(",")]
     return list(dict.fromkeys(keys))
 
 

@@ -14,6 +14,8 @@ from c2s.errors import InputFileError
 from c2s.files import atomic_output
 
 _COLUMNS = ("metric", "paper", "this run", "interval", "data")
+_WORDS = "white-space:normal;min-width:8em"
+_NUMBER = "white-space:nowrap"
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,14 @@ class ResultsTable:
     def _repr_html_(self) -> str:
         """Draw the table for a notebook; it scrolls inside its own box on a narrow screen."""
         head = "".join(f'<th style="text-align:left">{html.escape(c)}</th>' for c in self._heading())
+        # Numbers stay whole; words may wrap, so that the numbers are in sight on a phone.
+        styles = ["text-align:left;" + s for s in (_WORDS, _NUMBER, _NUMBER, _NUMBER, _WORDS)]
         body = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(c)}</td>' for c in line) + "</tr>"
+            "<tr>" + "".join(f'<td style="{s}">{html.escape(c)}</td>' for s, c in zip(styles, line)) + "</tr>"
             for line in self._cells()
         )
         notes = "".join(f"<li>{html.escape(r.metric)}: {html.escape(r.note)}</li>" for r in self.rows if r.note)
-        caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
+        caption = f'<caption style="text-align:left">{html.escape(self.title)}</caption>' if self.title else ""
         return (
             '<div class="c2s-results" style="overflow-x:auto"><table>'
             f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

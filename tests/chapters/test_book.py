@@ -110,7 +110,7 @@ def test_a_chapters_own_page_can_show_its_markup(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_chapter_has_its_parts_in_order(name: str) -> None:
     text = (BOOK / "chapters" / f"{name}.md").read_text()
-    parts = ["\n# ", "Key takeaways", "## Exercises", "{dropdown} Solution", "## References", "{bibliography}"]
+    parts = ["\n# ", "Key takeaways", "## Exercises", "{dropdown} Solution", "## References", "{footbibliography}"]
     places = [text.find(part) for part in parts]
     assert -1 not in places, dict(zip(parts, places))
     assert places == sorted(places)

@@ -42,9 +42,9 @@ def test_the_first_line_of_a_note_is_text() -> None:
 
 
 def test_citations_and_the_bibliography() -> None:
-    assert plain_markdown("as {cite:t}`zheng2017` say") == "as Zheng et al. (2017) say"
-    assert plain_markdown("so {cite:p}`rizvi2025,levine2024`.") == "so (Rizvi et al., 2025; Levine et al., 2024)."
-    listed = plain_markdown(":::{bibliography}\n:filter: docname in docnames\n:::", ["wolf2018"])
+    assert plain_markdown("as {footcite:t}`zheng2017` say") == "as Zheng et al. (2017) say"
+    assert plain_markdown("so {footcite:p}`rizvi2025,levine2024`.") == "so (Rizvi et al., 2025; Levine et al., 2024)."
+    listed = plain_markdown(":::{footbibliography}\n:::", ["wolf2018"])
     assert "SCANPY: Large-Scale" in listed
     assert "https://doi.org/10.1186/s13059-017-1382-0" in listed
 
@@ -61,7 +61,7 @@ def test_targets_vanish() -> None:
 
 def test_an_unknown_citation_is_an_error() -> None:
     with pytest.raises(ChapterError, match=r"cites 'nobody1900'.*add the entry"):
-        plain_markdown("{cite:p}`nobody1900`")
+        plain_markdown("{footcite:p}`nobody1900`")
 
 
 def test_other_markup_is_refused_by_name() -> None:
