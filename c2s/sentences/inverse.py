@@ -68,7 +68,8 @@ class RankExpressionModel:
     def __repr__(self) -> str:
         depth = "" if self.top_k is None else f", ranks 1 to {self.top_k}"
         return (
-            f"RankExpressionModel({self.expression} = {self.intercept:.4f} {self.slope:+.4f} * log10(rank){depth}; "
+            f"RankExpressionModel({self.expression} = {self.intercept:.4f} {self.slope:+.4f} * log10(rank)"
+            f"{depth}; "
             f"R2 {self.r2_fit:.4f} on the {self.n_cells_fit} cells of the fit, "
             f"{self.r2_test:.4f} on {self.n_cells_test} held-out cells)"
         )

@@ -71,7 +71,7 @@ def matrix_kind(adata: AnnData, layer: str | None = None) -> MatrixKind:
         )
     by_total = {name: _variation_of_totals(cells, name) for name in ("normalised", *_BASES)}
     name = min(by_total, key=lambda n: by_total[n])
-    if by_total[name] < 0.02:
+    if by_total[name] < 0.005:
         return MatrixKind(name, f"undone, the cells have equal totals (variation {by_total[name]:.3f})")
     if values.max() > 30:
         return MatrixKind("normalised", f"its values reach {values.max():.0f}, too high for a logarithm")
