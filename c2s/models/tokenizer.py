@@ -31,7 +31,8 @@ def learn_tokenizer(
     """Learn a word-level tokenizer with a byte fallback.
 
     A space is set before the text and after each newline, so that a gene is the same token wherever it stands:
-    first in the text, first in a line, or between two others. Decoding takes these spaces out again.
+    first in the text, first in a line, or between two others. Decoding takes these spaces out again. Numbers are
+    written digit by digit.
 
     Parameters
     ----------
@@ -67,7 +68,9 @@ def learn_tokenizer(
     # Corpora repeat a few lines often (labels, templates) and words always; cutting each text once is enough.
     for text in corpus:
         counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
-    words = sorted((w for w, n in counts.items() if n >= min_count and len(w) > 1), key=lambda w: (-counts[w], w))
+    # Numbers stay digits: gene dropout states numbers of genes that no text of the corpus held.
+    kept = [w for w, n in counts.items() if n >= min_count and len(w) > 1 and not w.lstrip(_SPACE).isdigit()]
+    words = sorted(kept, key=lambda word: (-counts[word], word))
     if not words:
         raise ModelError(
             "the corpus of the tokenizer holds no word"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,15 +40,16 @@ def run_settings(
         "config": config.model_dump(mode="json"),
         "steps": steps,
         "examples": examples.num_rows,
-        "data": _table_checksum(examples),
-        "validation": None if validation is None else _table_checksum(validation),
+        "data": table_checksum(examples),
+        "validation": None if validation is None else table_checksum(validation),
         "model": model.name if model.path is None else str(model.path),
         "weights": _weights_checksum(model),
     }
 
 
-def _table_checksum(table: pa.Table) -> str:
-    kept = table.select([c for c in ("example_id", "prompt", "answer") if c in table.column_names])
+def table_checksum(table: pa.Table, columns: Sequence[str] = ("example_id", "prompt", "answer")) -> str:
+    """Return a checksum of these columns, of those the table has; it does not depend on how they are chunked."""
+    kept = table.select([c for c in columns if c in table.column_names])
     digest = hashlib.blake2b(digest_size=16)
     for batch in kept.replace_schema_metadata(None).combine_chunks().to_batches(max_chunksize=65536):
         digest.update(memoryview(batch.serialize()))

@@ -79,7 +79,7 @@ def train_sft(
     evaluate: Evaluate | None = None,
     resume: bool = False,
     show_progress: bool = True,
-    extra_files: Mapping[str, str] | None = None,
+    also_write: Callable[[LanguageModel, Path], None] | None = None,
 ) -> TrainResult:
     """Fine-tune `model` on the answers of `examples`.
 
@@ -108,8 +108,8 @@ def train_sft(
         finished run if there is one.
     show_progress
         Show a progress bar of steps.
-    extra_files
-        Texts written into `out` together with the model, by file name.
+    also_write
+        Called with the trained model and a folder whose files go into `out` together with the model.
 
     Returns
     -------
@@ -161,8 +161,8 @@ def train_sft(
         write_model(model, temporary)
         shutil.copyfile(place / RECORD_FILE, temporary / RECORD_FILE)
         (temporary / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        for name, text in (extra_files or {}).items():
-            (temporary / name).write_text(text, encoding="utf-8")
+        if also_write is not None:
+            also_write(model, temporary)
     shutil.rmtree(place, ignore_errors=True)
     model.path = final
     return _result(final, model, summary)

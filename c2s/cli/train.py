@@ -1,0 +1,185 @@
+"""``c2s train``: train a language model on a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from c2s.tasks import Task
+
+app = typer.Typer(help="Train a language model on a task.", no_args_is_help=True)
+
+
+@app.callback()
+def train() -> None:
+    """Train a language model on a task."""
+
+
+@app.command("sft")
+def sft(
+    task: Annotated[str, typer.Option(help="Registered task; see `c2s plugins list`.")],
+    data: Annotated[str, typer.Option(help="Cells: a file (.h5ad, .zarr) or the name of a dataset.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
+    model: Annotated[str, typer.Option(help="tiny, a preset, a folder, or a downloaded hub id.")] = "tiny",
+    label: Annotated[str | None, typer.Option(help="Column of obs to learn.")] = None,
+    profile: Annotated[str, typer.Option(help="Defaults to start from: smoke, laptop or paper.")] = "laptop",
+    genes: Annotated[int | None, typer.Option(min=1, help="Genes per cell (K).")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the training cells.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Optimizer steps instead of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    gene_dropout: Annotated[float | None, typer.Option(help="Share of genes left out of each prompt.")] = None,
+    loss: Annotated[Literal["answer", "full"] | None, typer.Option(help="Learn the answer, or the text.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many evaluations without gain.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, templates, first weights and order.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="Any option of task, training or tiny model."),
+    ] = None,
+) -> None:
+    """Fine-tune a model on the training cells and keep the weights best on the validation cells."""
+    from c2s.data import load_dataset
+    from c2s.files import refuse_existing
+    from c2s.models import TinyConfig
+    from c2s.plugins import default_host
+    from c2s.provenance import RunRecord
+    from c2s.training.config import SFTConfig
+    from c2s.training.pipeline import train_task
+
+    if not resume:
+        refuse_existing(out)  # before the data are read
+    host = default_host()
+    task_class: type[Task] = host.tasks.get(task)
+    flags = {
+        "epochs": epochs,
+        "max_steps": max_steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "gene_dropout": gene_dropout,
+        "loss": loss,
+        "patience": patience,
+        "seed": seed,
+    }
+    chosen = _profile(task_class, profile) | {key: value for key, value in flags.items() if value is not None}
+    by_owner = _sort_options(task_class, option or [])
+    task_options = by_owner["task"] | ({} if label is None else {"label": label})
+    made = task_class.from_options(task_options)
+    top_k = genes if genes is not None else chosen.pop("top_k", None)
+    chosen.pop("top_k", None)
+    config = SFTConfig.of(chosen | by_owner["training"])
+    tiny = TinyConfig.of(**by_owner["tiny"]) if model == "tiny" else None
+    settings = {"task": task, "options": made.options(), "model": model, "top_k": top_k, "profile": profile}
+    settings |= {
+        "training": config.model_dump(mode="json"),
+        "tiny": tiny.model_dump(mode="json") if tiny else None,
+    }
+    with RunRecord(out / "run.json", config=settings, seeds={"seed": seed}) as record:
+        cells = load_dataset(data, label=label)
+        trained = train_task(
+            cells,
+            made,
+            host.prompts.get(made.prompts),
+            out=out,
+            model=model,
+            config=config,
+            tiny=tiny,
+            top_k=top_k,
+            seed=seed,
+            data_name=data,
+            device=device,
+            resume=resume,
+        )
+        source = Path(data) if Path(data).exists() else None
+        record.add_data(data, source, cells=int(cells.n_obs), sentences=trained.task_model.data["checksum"])
+        record.device = str(trained.model.device)
+    _report(trained)
+
+
+def _profile(task_class: type[Task], profile: str) -> dict[str, Any]:
+    """Return the defaults of a profile."""
+    from c2s.errors import ConfigError
+
+    if profile not in task_class.profiles:
+        raise ConfigError(
+            f"task {task_class.name!r}",
+            [f"it has no profile {profile!r}"],
+            fix=f"choose one of {', '.join(task_class.profiles)}.",
+        )
+    return dict(task_class.profiles[profile])
+
+
+def _sort_options(task_class: type[Task], pairs: list[str]) -> dict[str, dict[str, Any]]:
+    """Give each ``NAME=VALUE`` to whom it belongs: the task, the training or the tiny model.
+
+    Raises
+    ------
+    ConfigError
+        A pair is malformed, or nobody knows the name; all problems are named at once.
+    """
+    import dataclasses
+
+    import yaml
+
+    from c2s.errors import ConfigError
+    from c2s.models import TinyConfig
+    from c2s.training.config import SFTConfig
+
+    known = {
+        "task": [f.name for f in dataclasses.fields(task_class)],
+        "training": list(SFTConfig.model_fields),
+        "tiny": list(TinyConfig.model_fields),
+    }
+    sorted_options: dict[str, dict[str, Any]] = {owner: {} for owner in known}
+    problems = []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        owner = next((o for o, names in known.items() if name in names), None)
+        if not equals or not name:
+            problems.append(f"{pair!r} is not NAME=VALUE")
+        elif owner is None:
+            problems.append(f"unknown option {name!r}")
+        else:
+            sorted_options[owner][name] = yaml.safe_load(value) if owner != "task" else _task_value(value)
+    if problems:
+        described = "; ".join(f"{owner}: {', '.join(names)}" for owner, names in known.items())
+        raise ConfigError("--option", problems, fix=f"the options are {described}.")
+    return sorted_options
+
+
+def _task_value(value: str) -> Any:
+    """Read a task option: numbers, true, false and null as such, all else as text."""
+    import yaml
+
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return read if isinstance(read, bool | int | float | list) or read is None else value
+
+
+def _report(trained: Any) -> None:
+    """Print what was made and what to do with it."""
+    training, task_model = trained.training, trained.task_model
+    typer.echo(f"Split: {trained.split.note}")
+    typer.echo(f"Trained {training.steps} steps{', stopped early' if training.stopped_early else ''}.")
+    if training.best_step is not None:
+        best = next(
+            line["evaluation"]
+            for line in training.history
+            if line["step"] == training.best_step and "evaluation" in line
+        )
+        shown = ", ".join(f"{key} {value:.3f}" for key, value in best.items() if key != "score")
+        typer.echo(f"Best on the validation cells after step {training.best_step}: {shown}.")
+    if task_model.calibration is not None:
+        found = task_model.calibration
+        typer.echo(
+            f"Calibrated: temperature {found.temperature:.2f}, calibration error {found.ece_before:.3f} -> "
+            f"{found.ece_after:.3f} on {found.n} validation cells."
+        )
+    typer.echo(f"Model: {trained.path}")
+    typer.echo(f"Next: c2s predict --task {task_model.task_name} --model {trained.path} IN.h5ad OUT.h5ad")

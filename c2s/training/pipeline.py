@@ -1,0 +1,396 @@
+"""From cells to a model that does a task, and back from its folder.
+
+`train_task` is what ``c2s train sft`` and the chapters call. Task, templates and configuration come in as
+arguments; nothing is looked up in a registry here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from c2s.errors import ModelError, ObsError
+from c2s.files import refuse_existing
+from c2s.models.loading import LanguageModel, load_model
+from c2s.models.tiny import TinyConfig
+from c2s.prompts import GeneDropout, PromptTemplate
+from c2s.splits import Split
+from c2s.training.config import SFTConfig
+from c2s.training.resume import table_checksum
+from c2s.training.sft import TrainResult, train_sft
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from c2s.inference import Calibration
+    from c2s.sentences import CellSentences
+    from c2s.tasks import Task
+
+TASK_FILE = "c2s_task.json"
+SPLIT_FILE = "split.parquet"
+CALIBRATION_FILE = "calibration.json"
+GENES_FILE = "genes.txt"
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """A language model trained on a task, with all that prediction needs.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    model
+        The language model.
+    task_name, task_version, options
+        Which task; ``TaskClass.from_options(options)`` makes it again.
+    templates
+        The prompts it was trained with.
+    seed
+        Of the split and the choice of templates.
+    top_k
+        Genes per cell; None for all.
+    candidates
+        The answers it may give; None when answers are free text.
+    calibration
+        Temperature fitted on the validation cells; None where there was nothing to fit.
+    split
+        Which cell it was trained on; None if it was not kept.
+    data
+        Name, number of cells and checksum of the training data.
+    genes
+        Words of the training cells' sentences, sorted; None if they were not kept.
+    """
+
+    path: Path
+    model: LanguageModel
+    task_name: str
+    task_version: str
+    options: Mapping[str, Any]
+    templates: tuple[PromptTemplate, ...]
+    seed: int
+    top_k: int | None
+    candidates: tuple[str, ...] | None
+    calibration: Calibration | None
+    split: Split | None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    genes: tuple[str, ...] | None = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto", dtype: str = "auto") -> TaskModel:
+        """Read a folder that `train_task` wrote.
+
+        Raises
+        ------
+        ModelError
+            The folder holds no model, or one that was not trained on a task.
+        """
+        from c2s.inference import Calibration
+
+        folder = Path(path)
+        facts = _read_task_file(folder)
+        templates = tuple(PromptTemplate(t["name"], t["text"], t["answer"]) for t in facts["templates"])
+        candidates = facts["candidates"]
+        calibration = folder / CALIBRATION_FILE
+        return cls(
+            path=folder,
+            model=load_model(folder, device=device, dtype=dtype),
+            task_name=facts["task"],
+            task_version=facts["version"],
+            options=facts["options"],
+            templates=templates,
+            seed=facts["seed"],
+            top_k=facts["top_k"],
+            candidates=None if candidates is None else tuple(candidates),
+            calibration=Calibration.load(calibration) if calibration.exists() else None,
+            split=_read_split(folder, facts),
+            data=facts["data"],
+            genes=_read_genes(folder),
+        )
+
+
+@dataclass(frozen=True)
+class TrainedTask:
+    """What `train_task` made.
+
+    Attributes
+    ----------
+    task_model
+        The model with what prediction needs, as `TaskModel.load` reads it.
+    task
+        The task.
+    sentences
+        All cells, of all parts of the split.
+    training
+        Steps, losses and validation scores.
+    """
+
+    task_model: TaskModel
+    task: Task
+    sentences: CellSentences
+    training: TrainResult
+
+    @property
+    def path(self) -> Path:
+        """The model folder."""
+        return self.task_model.path
+
+    @property
+    def model(self) -> LanguageModel:
+        """The language model."""
+        return self.task_model.model
+
+    @property
+    def split(self) -> Split:
+        """Which cell belongs to which part."""
+        assert self.task_model.split is not None
+        return self.task_model.split
+
+
+def train_task(
+    data: AnnData | CellSentences,
+    task: Task,
+    templates: Sequence[PromptTemplate],
+    *,
+    out: str | os.PathLike[str],
+    model: str | os.PathLike[str] | LanguageModel = "tiny",
+    config: SFTConfig | None = None,
+    tiny: TinyConfig | None = None,
+    top_k: int | None = None,
+    seed: int = 0,
+    split: Split | None = None,
+    data_name: str = "",
+    device: str = "auto",
+    resume: bool = False,
+    show_progress: bool = True,
+) -> TrainedTask:
+    """Train a language model on a task: sentences, split, examples, fine-tuning, calibration.
+
+    The model learns from the training cells; its validation score, by which the best weights are kept, and its
+    calibration come from the validation cells; the test cells are not looked at.
+
+    Parameters
+    ----------
+    data
+        Normalised cells, or sentences made of them before.
+    task
+        What to learn.
+    templates
+        How to ask.
+    out
+        Folder for the model; must not exist unless `resume`.
+    model
+        ``"tiny"``, the name or folder of a model (see `c2s.load_model`), or a loaded one, trained in place.
+    config
+        How to train; ``gene_dropout`` and the seed of the data order are in here.
+    tiny
+        Shape of the tiny model.
+    top_k
+        Genes per cell; None for all. Ignored for sentences.
+    seed
+        Of the split, of the choice of templates and of the tiny model's first weights.
+    split
+        A split to use instead of the task's own.
+    data_name
+        What to call the data in ``c2s_task.json``.
+    device
+        As for `c2s.load_model`.
+    resume
+        Go on with a run that was stopped; see `c2s.train_sft`.
+    show_progress
+        Show progress bars.
+
+    Returns
+    -------
+    TrainedTask
+
+    Raises
+    ------
+    C2SError
+        Whatever the parts raise: `ObsError` for columns, `ContextError` for prompts that do not fit,
+        `OutputError` if `out` exists, `TrainingError` for a run that cannot start or go on.
+    """
+    from c2s.sentences import CellSentences, to_cell_sentences
+
+    if not resume:
+        refuse_existing(Path(out))
+    config = config or SFTConfig()
+    if isinstance(data, CellSentences):
+        sentences, top_k = data, data.provenance.get("top_k")
+    else:
+        sentences = to_cell_sentences(data, top_k=top_k, show_progress=show_progress)
+    split = split or task.split(sentences.obs, seed=seed)
+    train = _examples(task, sentences, split, "train", templates, seed)
+    if train is None:
+        raise ObsError("the split leaves no cell to train on.", fix="give more cells, or another split.")
+    validation = _examples(task, sentences, split, "validation", templates, seed)
+    candidates = task.candidates(train)
+    if not isinstance(model, LanguageModel):
+        corpus = [
+            f"{p} {a}" for p, a in zip(train["prompt"].to_pylist(), train["answer"].to_pylist(), strict=True)
+        ]
+        is_tiny = os.fspath(model) == "tiny"
+        model = load_model(
+            model, corpus=corpus if is_tiny else None, config=tiny if is_tiny else None, seed=seed, device=device
+        )
+    facts = {
+        "task": task.name,
+        "version": task.version,
+        "options": task.options(),
+        "templates": [{"name": t.name, "text": t.text, "answer": t.answer} for t in templates],
+        "seed": seed,
+        "top_k": top_k,
+        "candidates": candidates,
+        "split": {"unit": split.unit, "note": split.note, "sizes": dict(split.sizes)},
+        "data": {
+            "name": data_name,
+            "cells": len(sentences),
+            "checksum": table_checksum(sentences.table, ("cell_id", "cell_sentence")),
+        },
+    }
+    scoring = _CandidateScoring(validation, candidates) if validation is not None and candidates else None
+
+    trained_on = sentences.select(split.ids("train"))
+
+    def also_write(trained: LanguageModel, folder: Path) -> None:
+        (folder / TASK_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        parts = {"cell_id": split.assignment.index.to_numpy(str), "part": split.assignment.to_numpy(str)}
+        pq.write_table(
+            pa.table({k: pa.array(v.tolist(), pa.string()) for k, v in parts.items()}), folder / SPLIT_FILE
+        )
+        words = {word for text in trained_on.table["cell_sentence"].to_pylist() for word in text.split()}
+        (folder / GENES_FILE).write_text("\n".join(sorted(words)) + "\n", encoding="utf-8")
+        if scoring is not None and (calibration := scoring.calibrate(trained)) is not None:
+            calibration.save(folder / CALIBRATION_FILE)
+
+    result = train_sft(
+        model,
+        train,
+        out=out,
+        config=config,
+        validation=validation if scoring is None else None,
+        evaluate=scoring,
+        augment=GeneDropout(config.gene_dropout, templates) if config.gene_dropout else None,
+        resume=resume,
+        show_progress=show_progress,
+        also_write=also_write,
+    )
+    return TrainedTask(_task_model(result, task, templates, facts, split), task, sentences, result)
+
+
+def _task_model(
+    result: TrainResult, task: Task, templates: Sequence[PromptTemplate], facts: Mapping[str, Any], split: Split
+) -> TaskModel:
+    from c2s.inference import Calibration
+
+    calibration = result.path / CALIBRATION_FILE
+    return TaskModel(
+        path=result.path,
+        model=result.model,
+        task_name=task.name,
+        task_version=task.version,
+        options=facts["options"],
+        templates=tuple(templates),
+        seed=facts["seed"],
+        top_k=facts["top_k"],
+        candidates=None if facts["candidates"] is None else tuple(facts["candidates"]),
+        calibration=Calibration.load(calibration) if calibration.exists() else None,
+        split=split,
+        data=facts["data"],
+        genes=_read_genes(result.path),
+    )
+
+
+def _examples(
+    task: Task,
+    sentences: CellSentences,
+    split: Split,
+    part: str,
+    templates: Sequence[PromptTemplate],
+    seed: int,
+) -> pa.Table | None:
+    """Return the examples of one part; None if it has no cell with an expressed gene."""
+    chosen = sentences.select(split.ids(part))
+    if not len(chosen) or not any(chosen.table["n_genes"].to_pylist()):
+        return None
+    return task.examples(chosen, templates, seed=seed)
+
+
+class _CandidateScoring:
+    """Accuracy of the most probable candidate on the validation examples; called during training."""
+
+    def __init__(self, examples: pa.Table, candidates: Sequence[str]) -> None:
+        self.prompts: list[str] = examples["prompt"].to_pylist()
+        self.candidates = list(candidates)
+        place = {label: i for i, label in enumerate(self.candidates)}
+        # A label that no training cell had cannot be chosen: it counts as wrong, and is left out of calibration.
+        self.truth = np.array([place.get(answer, -1) for answer in examples["answer"].to_pylist()])
+
+    def __call__(self, model: LanguageModel) -> dict[str, float]:
+        log_probs = self._score(model)
+        known = self.truth >= 0
+        accuracy = float((log_probs.argmax(axis=1) == self.truth).mean())
+        top = log_probs.max(axis=1, keepdims=True)
+        normalised = log_probs - top - np.log(np.exp(log_probs - top).sum(axis=1, keepdims=True))
+        nll = float(-normalised[known, self.truth[known]].mean()) if known.any() else float("inf")
+        # Few validation cells make ties of accuracy common; the likelihood breaks them, and no more than that.
+        tie_break = min(nll, 100.0) / 100.0 / (2 * len(self.truth))
+        return {"score": accuracy - tie_break, "accuracy": accuracy, "nll": min(nll, 1e6)}
+
+    def calibrate(self, model: LanguageModel) -> Calibration | None:
+        """Fit the temperature on the validation examples."""
+        from c2s.inference import Calibration
+
+        known = self.truth >= 0
+        if not known.any() or len(self.candidates) < 2:
+            return None
+        return Calibration.fit(self._score(model)[known], self.truth[known])
+
+    def _score(self, model: LanguageModel) -> np.ndarray[Any, np.dtype[np.float64]]:
+        from c2s.inference import score
+
+        return score(model, self.prompts, self.candidates).log_probs
+
+
+def _read_task_file(folder: Path) -> dict[str, Any]:
+    file = folder / TASK_FILE
+    if not folder.is_dir():
+        raise ModelError(f"there is no model folder {folder}.", fix="train one: c2s train sft --out DIR ...")
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} was not trained on a task: it has no {TASK_FILE}.",
+            fix="give a folder that `c2s train sft --task ...` wrote.",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} is not readable JSON: {error}.", fix="copy the model folder again.") from None
+    wanted = ("task", "version", "options", "templates", "seed", "top_k", "candidates", "split", "data")
+    missing = [key for key in wanted if key not in facts]
+    if missing:
+        raise ModelError(f"{file} lacks {', '.join(missing)}.", fix="copy the model folder again, or train again.")
+    return facts
+
+
+def _read_split(folder: Path, facts: Mapping[str, Any]) -> Split | None:
+    import pandas as pd
+
+    file = folder / SPLIT_FILE
+    if not file.exists():
+        return None
+    table = pq.read_table(file)
+    assignment = pd.Series(table["part"].to_pylist(), index=pd.Index(table["cell_id"].to_pylist()), dtype=object)
+    return Split(assignment.astype(str), facts["split"]["unit"], facts["split"]["note"])
+
+
+def _read_genes(folder: Path) -> tuple[str, ...] | None:
+    file = folder / GENES_FILE
+    return tuple(file.read_text(encoding="utf-8").split()) if file.exists() else None
