@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Padded tokens per forward pass. Larger batches were not faster on a CPU, and much larger ones fall out of cache.
 TOKENS_PER_BATCH = 8192
+#: Texts belong to one family if they begin with this many equal tokens, and a family has at least so many texts.
+_STEM_TOKENS, _STEM_TEXTS = 8, 4
 
 
 class PaddedBatch(NamedTuple):
@@ -74,6 +76,43 @@ def length_buckets(lengths: Sequence[int], tokens_per_batch: int) -> list[list[i
             longest = lengths[index]
         batches[-1].append(index)
     return batches
+
+
+def families(sequences: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
+    """Group token sequences that begin alike (prompts of one template), so that the beginning is computed once.
+
+    Parameters
+    ----------
+    sequences
+        Tokens of each text.
+
+    Returns
+    -------
+    list of (int, list of int)
+        Length of the common beginning and the members, by index; every index exactly once. At least one token of
+        each member is not part of the beginning. Sequences without a family come together, with 0.
+    """
+    found: dict[tuple[int, ...], list[int]] = {}
+    for index, sequence in enumerate(sequences):
+        found.setdefault(tuple(sequence[:_STEM_TOKENS]), []).append(index)
+    result = []
+    alone: list[int] = []
+    for members in found.values():
+        first = sequences[members[0]]
+        stem = min(min(common_prefix(first, sequences[i]), len(sequences[i]) - 1) for i in members)
+        if len(members) >= _STEM_TEXTS and stem >= _STEM_TOKENS:
+            result.append((stem, members))
+        else:
+            alone += members
+    return result + [(0, alone)] * bool(alone)
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return the length of the common beginning of two token sequences."""
+    for place, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return place
+    return min(len(one), len(other))
 
 
 def pad_left(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> PaddedBatch:

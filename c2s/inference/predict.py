@@ -139,4 +139,5 @@ def write_predictions(adata: AnnData, predictions: pa.Table, column: str) -> Non
 def _per_cell(predictions: pa.Table) -> pd.DataFrame:
     """One row per cell; a cell in several examples keeps the first."""
     frame = predictions.to_pandas().explode("cell_ids").drop_duplicates("cell_ids")
-    return frame.set_index("cell_ids").rename_axis(None)
+    cells: pd.DataFrame = frame.set_index("cell_ids").rename_axis(None)
+    return cells

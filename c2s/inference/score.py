@@ -1,45 +1,36 @@
 """The log-probability of each allowed label given the prompt.
 
-For every prompt, every label is scored as the text that training taught: one space, the label, end of text. The
-prompt runs through the model once, and its keys and values serve all labels. The labels then run as one tree of
-tokens behind it, each token seeing the prompt and its own ancestors, so a batch costs the prompts' tokens plus one
-position per distinct beginning of a label.
+For every prompt, every label is scored as the text that training taught: one space, the label, end of text. How
+the network is run for that is in `c2s.inference.tree`.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from c2s.errors import ConfigError, ModelError, PromptError
 from c2s.inference.batching import (
     TOKENS_PER_BATCH,
-    PaddedBatch,
     as_texts,
     check_context,
+    common_prefix,
     encode,
     end_of_text,
     evaluating,
     length_buckets,
-    pad_left,
     padding_token,
 )
-from c2s.inference.trie import LabelTrie, tries_within
+from c2s.inference.tree import TreeScorer
 from c2s.progress import progress
 
 if TYPE_CHECKING:
     from c2s.models import LanguageModel
 
-#: Model families whose attention takes the tree's own mask; the tests compare each with plain forward passes.
-TREE_MODELS = frozenset({"gemma", "gemma2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"})
-#: Most logits held at once (float32: 256 MB); bounds labels per pass for large vocabularies.
-MOST_LOGITS = 2**26
 #: Characters at the end of a prompt that can take part in a token which also covers the beginning of a label.
 _TAIL = 64
 
@@ -134,11 +125,16 @@ def score(
         longest = max(map(len, group.continuations)) - 1  # the end of text is predicted, never read
         check_context(model, [len(p) for p in group.prefixes], longest, "the longest label")
     with evaluating(model) as network, progress("scoring", len(texts), enabled=show_progress) as advance:
+        scorer = TreeScorer(network, padding_token(model))
         for group in groups:
-            for batch in length_buckets([len(prefix) for prefix in group.prefixes], tokens_per_batch):
-                padded = pad_left([group.prefixes[i] for i in batch], padding_token(model), network.device)
-                result[[group.places[i] for i in batch]] = _score_batch(network, padded, group.continuations)
-                advance(len(batch))
+            for stem, members in scorer.families(group.prefixes):
+                prefixes = [group.prefixes[i] for i in members]
+                cache = scorer.read_stem(prefixes[0][:stem])
+                for batch in length_buckets([len(prefix) - stem for prefix in prefixes], tokens_per_batch):
+                    rests = [prefixes[i][stem:] for i in batch]
+                    places = [group.places[members[i]] for i in batch]
+                    result[places] = scorer.score(cache, rests, group.continuations)
+                    advance(len(batch))
     if np.isnan(result).any():
         first = int(np.flatnonzero(np.isnan(result).any(axis=1))[0])
         raise ModelError(
@@ -203,7 +199,7 @@ def _continuations(
 ) -> tuple[int, tuple[tuple[int, ...], ...]]:
     """Return how many last tokens of the prompt are not shared, and each label's tokens after the shared ones."""
     whole = [[*ids, end] for ids in encode(model, [f"{prompt} {label}" for label in labels])]
-    shared = min(_common(tokens, ids) for ids in whole)
+    shared = min(common_prefix(tokens, ids) for ids in whole)
     continuations = tuple(tuple(ids[shared:]) for ids in whole)
     first: dict[tuple[int, ...], str] = {}
     same = [
@@ -218,134 +214,3 @@ def _continuations(
             fix="use a model whose tokenizer knows their words (one trained on these labels), or merge them.",
         )
     return len(tokens) - shared, continuations
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return the length of the common beginning."""
-    for place, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return place
-    return min(len(one), len(other))
-
-
-def _score_batch(
-    network: Any, batch: PaddedBatch, continuations: Sequence[Sequence[int]]
-) -> npt.NDArray[np.float64]:
-    """Score all continuations after each prefix of a batch; float64 ``[batch, continuations]``."""
-    from transformers import DynamicCache
-
-    rows = len(batch.input_ids)
-    # Without a config the cache keeps every key, also those a sliding window drops: the tree masks them itself.
-    cache = DynamicCache()
-    output = network(
-        input_ids=batch.input_ids,
-        attention_mask=batch.mask,
-        position_ids=batch.positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    after_prompt = output.logits[:, -1:]
-    most_nodes = max(1, MOST_LOGITS // (rows * after_prompt.shape[-1]))
-    branch = _tree_logits if _takes_tree_masks(network) else _expanded_logits
-    result = np.empty((rows, len(continuations)), dtype=np.float64)
-    for indices, trie in tries_within(continuations, most_nodes):
-        logits = after_prompt
-        if len(trie.tokens):
-            logits = torch.cat([after_prompt, branch(network, batch, cache, trie)], dim=1)
-        nodes, tokens = torch.from_numpy(trie.step_node), torch.from_numpy(trie.step_token)
-        logits = logits.float()
-        steps = logits[:, nodes, tokens] - logits.logsumexp(-1)[:, nodes]
-        result[:, indices] = trie.totals(steps.double().cpu().numpy())
-    return result
-
-
-def _takes_tree_masks(network: Any) -> bool:
-    config = network.config
-    return config.model_type in TREE_MODELS and config._attn_implementation in {"eager", "sdpa"}
-
-
-def _tree_logits(network: Any, batch: PaddedBatch, cache: Any, trie: LabelTrie) -> torch.Tensor:
-    """Run the tree as one sequence behind the cached prompts, and take it out of the cache again.
-
-    Returns
-    -------
-    torch.Tensor
-        Logits after each node, ``[batch, nodes, vocabulary]``.
-    """
-    rows, length = batch.input_ids.shape
-    device = batch.input_ids.device
-    lengths = batch.mask.sum(-1, keepdim=True)
-    positions = lengths - 1 + torch.from_numpy(trie.depth).to(device)
-    visible = torch.cat(
-        [
-            batch.mask.bool()[:, None, :].expand(rows, len(trie.tokens), length),
-            torch.from_numpy(trie.visible).to(device).expand(rows, -1, -1),
-        ],
-        dim=-1,
-    )
-    output = network(
-        input_ids=torch.from_numpy(trie.tokens).to(device).expand(rows, -1),
-        attention_mask=_attention_masks(network, visible, batch.positions, positions),
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-    )
-    cache.crop(-len(trie.tokens))
-    logits: torch.Tensor = output.logits
-    return logits
-
-
-def _attention_masks(
-    network: Any, visible: torch.Tensor, prompt_positions: torch.Tensor, positions: torch.Tensor
-) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Turn visibility ``[batch, nodes, keys]`` into the additive masks of the model's attention layers.
-
-    A sliding window counts positions of the text, not places in the packed tree.
-    """
-
-    def additive(seen: torch.Tensor) -> torch.Tensor:
-        dtype = network.dtype
-        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[
-            :, None
-        ]
-
-    config = network.config
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if not window or kinds == {"full_attention"}:
-        return additive(visible)
-    keys = torch.cat([prompt_positions, positions], dim=1)
-    near = visible & (keys[:, None, :] > positions[:, :, None] - window)
-    if torch.equal(near, visible) or "full_attention" not in kinds:
-        return additive(near)
-    return {"full_attention": additive(visible), "sliding_attention": additive(near)}
-
-
-def _expanded_logits(network: Any, batch: PaddedBatch, cache: Any, trie: LabelTrie) -> torch.Tensor:
-    """Do what `_tree_logits` does for a model without tree masks: one pass per path, on a copy of the cache.
-
-    Returns
-    -------
-    torch.Tensor
-        Logits after each node, ``[batch, nodes, vocabulary]``.
-    """
-    rows, device = batch.input_ids.shape[0], batch.input_ids.device
-    has_child = (trie.visible & ~np.eye(len(trie.tokens), dtype=bool)).any(axis=0)
-    paths = [np.flatnonzero(trie.visible[leaf]) for leaf in np.flatnonzero(~has_child)]
-    logits: torch.Tensor | None = None
-    for path in paths:
-        copied = copy.deepcopy(cache)
-        ids = torch.from_numpy(trie.tokens[path]).to(device).expand(rows, -1)
-        output = network(
-            input_ids=ids,
-            attention_mask=torch.cat([batch.mask, torch.ones_like(ids)], dim=1),
-            position_ids=batch.mask.sum(-1, keepdim=True) - 1 + torch.from_numpy(trie.depth[path]).to(device),
-            past_key_values=copied,
-            use_cache=True,
-        )
-        if logits is None:
-            logits = output.logits.new_empty((rows, len(trie.tokens), output.logits.shape[-1]))
-        logits[:, torch.from_numpy(path).to(device)] = output.logits
-    assert logits is not None  # the tree has at least one node
-    return logits
