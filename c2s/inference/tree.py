@@ -2,7 +2,8 @@
 
 Three stages share one cache of keys and values. What all prompts of a template begin with runs once; each
 prompt's own part runs behind it; the labels run as one tree of tokens behind the prompt, each token seeing the
-prompt and its own ancestors. A batch costs its prompts' own tokens plus one position per distinct beginning of a label.
+prompt and its own ancestors. A batch costs its prompts' own tokens plus one position per distinct beginning of a
+label.
 """
 
 from __future__ import annotations
