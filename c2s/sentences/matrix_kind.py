@@ -71,7 +71,8 @@ def matrix_kind(adata: AnnData, layer: str | None = None) -> MatrixKind:
         )
     by_total = {name: _variation_of_totals(cells, name) for name in ("normalised", *_BASES)}
     name = min(by_total, key=lambda n: by_total[n])
-    if by_total[name] < 0.005:
+    others = min(v for n, v in by_total.items() if n != name)
+    if by_total[name] < 0.005 and others > 0.01:  # the totals of identical cells say nothing
         return MatrixKind(name, f"undone, the cells have equal totals (variation {by_total[name]:.3f})")
     if values.max() > 30:
         return MatrixKind("normalised", f"its values reach {values.max():.0f}, too high for a logarithm")
@@ -100,7 +101,7 @@ def _distance_from_steps(cells: list[npt.NDArray[np.float64]], name: str) -> flo
     distances = [np.zeros(0)]
     for cell in cells:
         steps = _undo(cell, name)
-        steps = steps / steps.min()
+        steps = steps[np.isfinite(steps)] / steps.min()
         # The smallest itself says nothing, and high multiples drown in rounding.
         told = steps[(steps > 1.01) & (steps < 12)]
         distances.append(np.abs(told - np.round(told)))

@@ -150,8 +150,8 @@ class SentenceStream:
         self._kind = matrix_kind(adata, layer)
         if self._kind.name in {"normalised", "log2", "log10"} and expects == "normalised":
             warnings.warn(
-                f"the values are {self._kind.name}, not log1p ({self._kind.evidence}); the sentences are the same, "
-                "but a rank-expression model of them has this unit. c2s.read_cells brings them to log1p.",
+                f"the values are {self._kind.name}, not log1p ({self._kind.evidence}); the sentences "
+                "are the same, but a rank-expression model has this unit. c2s.read_cells brings them to log1p.",
                 C2SWarning,
                 stacklevel=4,
             )

@@ -1,0 +1,205 @@
+"""Every way a matrix or its genes can be wrong is a named error that says how to mend it."""
+
+from __future__ import annotations
+
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import c2s
+from c2s.errors import C2SError, GeneError, MatrixError, ObsError
+from c2s.sentences.matrix import matrix_of
+
+
+def with_value(adata: ad.AnnData, value: float, row: int = 7) -> ad.AnnData:
+    adata = adata.copy()
+    adata.X.data[adata.X.indptr[row]] = value
+    return adata
+
+
+@pytest.mark.parametrize("chunk_size", [3, None])
+@pytest.mark.parametrize(
+    ("value", "what", "fix"),
+    [
+        (np.nan, "NaN", "nan_to_num"),
+        (np.inf, "infinite", "log of 0"),
+        (-np.inf, "infinite", "log of 0"),
+        (-0.25, "negative", "adata.raw"),
+    ],
+)
+def test_impossible_values_name_the_cell(make_cells, value, what, fix, chunk_size):
+    with pytest.raises(MatrixError, match=f"cell 'cell-0-7' .row 7. has a value that is {what}") as caught:
+        c2s.to_cell_sentences(with_value(make_cells(), value), chunk_size=chunk_size)
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_impossible_values_stop_the_fit_too(make_cells, value):
+    with pytest.raises(MatrixError, match="cell 'cell-0-7'"):
+        c2s.RankExpressionModel.fit(with_value(make_cells(), value))
+
+
+def test_raw_counts_where_normalised_values_are_expected(make_cells):
+    adata = make_cells()
+    adata.X.data = np.ceil(adata.X.data)
+    with pytest.raises(MatrixError, match="raw counts") as caught:
+        c2s.to_cell_sentences(adata)
+    assert "c2s.read_cells" in caught.value.fix
+    assert "normalize_total" in caught.value.fix
+    counted = c2s.to_cell_sentences(adata, expects="counts")
+    assert counted.table.equals(c2s.to_cell_sentences(adata, expects="any").table)
+    with pytest.raises(MatrixError, match="raw counts"):
+        c2s.RankExpressionModel.fit(adata)
+
+
+def test_raw_counts_are_noticed_before_a_large_matrix_is_read_to_its_end(make_cells, monkeypatch):
+    monkeypatch.setattr(c2s.sentences.transform, "_ENOUGH", 50)
+    monkeypatch.setenv("C2S_THREADS", "1")
+    adata = make_cells()
+    adata.X.data = np.ceil(adata.X.data)
+    batches = []
+    stream = c2s.sentences.SentenceStream(adata, chunk_size=4)
+    with pytest.raises(MatrixError, match="raw counts"):
+        batches.extend(stream.batches())
+    assert len(batches) < 5
+
+
+def test_normalised_values_where_counts_are_expected(make_cells):
+    adata = make_cells()
+    adata.X.data = np.ceil(adata.X.data)
+    adata.X.data[-1] = 0.5
+    with pytest.raises(MatrixError, match="cell 'cell-0-59' has a value that is not a whole number"):
+        c2s.to_cell_sentences(adata, expects="counts", chunk_size=7)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 9])
+def test_one_fraction_anywhere_is_enough_to_be_no_counts(make_cells, chunk_size):
+    adata = make_cells()
+    adata.X.data = np.ceil(adata.X.data)
+    adata.X.data[-1] = 0.5
+    assert len(c2s.to_cell_sentences(adata, chunk_size=chunk_size)) == 60
+
+
+def test_no_cells_no_genes_no_matrix(make_cells):
+    with pytest.raises(MatrixError, match="no cells"):
+        c2s.to_cell_sentences(make_cells()[:0].copy())
+    with pytest.raises(GeneError, match="no genes"):
+        c2s.to_cell_sentences(make_cells()[:, :0].copy())
+    with pytest.raises(MatrixError, match="no matrix X"):
+        c2s.to_cell_sentences(ad.AnnData(obs=pd.DataFrame(index=["a"]), var=pd.DataFrame(index=["B"])))
+
+
+def test_text_is_no_expression(make_cells):
+    adata = make_cells(2, 2)
+    adata.layers["words"] = np.array([["a", "b"], ["c", "d"]], dtype=object)
+    with pytest.raises(MatrixError, match="not numbers"):
+        c2s.to_cell_sentences(adata, layer="words")
+
+
+def test_a_broken_csr_structure_is_refused(make_cells):
+    adata = make_cells()
+    adata.X.indptr[3] = 10_000_000
+    with pytest.raises(MatrixError, match="indptr is broken"):
+        c2s.to_cell_sentences(adata)
+
+
+def test_matrix_of_says_which_layers_there_are(make_cells):
+    with pytest.raises(MatrixError, match="no layer 'x'; there is none"):
+        matrix_of(make_cells(), "x")
+
+
+def test_ensembl_ids_name_the_column_with_symbols(make_cells):
+    adata = make_cells(3, 4)
+    adata.var["feature_name"] = adata.var_names.to_numpy()
+    adata.var_names = ["ENSG00000187608", "ENSG00000175756.12", "ENSMUSG00000051951", "ENSDARG00000000001"]
+    with pytest.raises(GeneError, match="4 of 4 names in var_names are Ensembl ids") as caught:
+        c2s.to_cell_sentences(adata)
+    assert "symbols='feature_name'" in caught.value.fix
+    assert len(c2s.to_cell_sentences(adata, symbols="feature_name")) == 3
+    del adata.var["feature_name"]
+    with pytest.raises(GeneError) as caught:
+        c2s.to_cell_sentences(adata)
+    assert "symbols='COLUMN'" in caught.value.fix
+
+
+def test_a_few_genes_that_have_only_an_ensembl_id_are_words(make_cells):
+    adata = make_cells(3, 5)
+    adata.var_names = ["ENSG00000187608", "ENSG00000187609", "CD3D", "LYZ", "NKG7"]
+    assert "ENSG00000187608" in c2s.to_cell_sentences(adata).genes
+
+
+@pytest.mark.parametrize(
+    ("names", "match"),
+    [
+        (["A", "B", "A", "B", "C"], "2 gene symbol.s. occur more than once.*'A', 'B'"),
+        (["A", "B B", "C", "D", "E"], "'B B' in var_names is empty or holds white space"),
+        (["A", "", "C", "D", "E"], "'' in var_names is empty"),
+        (["A", "B\t", "C\n", "D", "E"], "empty or holds white space"),
+    ],
+)
+def test_symbols_that_make_no_words(make_cells, names, match):
+    adata = make_cells(3, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # anndata warns of what is tested here
+        adata.var_names = names
+    with pytest.raises(GeneError, match=match):
+        c2s.to_cell_sentences(adata)
+
+
+def test_missing_symbols_are_counted(make_cells):
+    adata = make_cells(3, 4)
+    adata.var["symbol"] = ["A", None, np.nan, "D"]
+    with pytest.raises(GeneError, match=r"2 gene.s. in var\['symbol'\] have no symbol, first that at 1"):
+        c2s.to_cell_sentences(adata, symbols="symbol")
+    with pytest.raises(GeneError, match="no column 'name'; it has symbol"):
+        c2s.to_cell_sentences(adata, symbols="name")
+
+
+def test_too_many_columns_suggest_a_transposed_matrix(make_cells, monkeypatch):
+    monkeypatch.setattr(c2s.sentences.symbols, "_MAX_GENES", 10)
+    with pytest.raises(GeneError, match="40 genes are too many") as caught:
+        c2s.to_cell_sentences(make_cells())
+    assert "adata.T" in caught.value.fix
+
+
+def test_cells_that_share_an_id(make_cells):
+    adata = make_cells(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # anndata warns of what is tested here
+        adata.obs_names = ["a", "b", "b", "c"]
+    with pytest.raises(ObsError, match=r"1 cell id.s. occur more than once in obs_names, first 'b'") as caught:
+        c2s.to_cell_sentences(adata)
+    assert "obs_names_make_unique" in caught.value.fix
+
+
+def test_a_missing_obs_column_is_named(make_cells):
+    adata = make_cells(3)
+    adata.obs["tissue"] = "blood"
+    with pytest.raises(ObsError, match="no column 'cell_type'; it has tissue"):
+        c2s.to_cell_sentences(adata, obs_columns=["cell_type"])
+
+
+def test_every_error_says_how_to_mend_it(make_cells):
+    cells = make_cells()
+    cases = [
+        lambda: c2s.to_cell_sentences(with_value(cells, np.nan)),
+        lambda: c2s.to_cell_sentences(cells, top_k=0),
+        lambda: c2s.to_cell_sentences(cells, layer="x"),
+        lambda: c2s.to_cell_sentences(cells, symbols="x"),
+        lambda: c2s.to_cell_sentences(cells, obs_columns=["x"]),
+        lambda: c2s.to_cell_sentences(cells[:0].copy()),
+    ]
+    for case in cases:
+        with pytest.raises(C2SError) as caught:
+            case()
+        assert caught.value.fix
+
+
+def test_integer_sparse_of_any_width_is_checked(make_cells):
+    adata = ad.AnnData(sp.csr_matrix(np.array([[1, -2], [0, 3]], np.int16)), var=pd.DataFrame(index=["A", "B"]))
+    with pytest.raises(MatrixError, match="negative"):
+        c2s.to_cell_sentences(adata, expects="any")
