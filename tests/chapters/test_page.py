@@ -43,7 +43,9 @@ def test_the_first_line_of_a_note_is_text() -> None:
 
 def test_citations_and_the_bibliography() -> None:
     assert plain_markdown("as {footcite:t}`zheng2017` say") == "as Zheng et al. (2017) say"
-    assert plain_markdown("so {footcite:p}`rizvi2025,levine2024`.") == "so (Rizvi et al., 2025; Levine et al., 2024)."
+    assert (
+        plain_markdown("so {footcite:p}`rizvi2025,levine2024`.") == "so (Rizvi et al., 2025; Levine et al., 2024)."
+    )
     listed = plain_markdown(":::{footbibliography}\n:::", ["wolf2018"])
     assert "SCANPY: Large-Scale" in listed
     assert "https://doi.org/10.1186/s13059-017-1382-0" in listed
