@@ -29,6 +29,7 @@ PUBLIC_MODULES = {
     "c2s.metrics",
     "c2s.models",
     "c2s.plugins",
+    "c2s.prediction",
     "c2s.provenance",
     "c2s.sentences",
     "c2s.tasks",
