@@ -54,8 +54,9 @@ def _pbmc68k_reduced() -> AnnData:
         )
     # X is scaled; raw holds the log-normalised values of the same genes.
     with warnings.catch_warnings():
-        # The file keeps its neighbour graph where older versions of anndata did.
-        warnings.filterwarnings("ignore", "Moving element from", FutureWarning)
+        # anndata warns, element by element, that the file was written by an old version of it.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
         adata = read_cells(path, layer="raw")
     adata.obs["cell_type"] = adata.obs["bulk_labels"]
     adata.uns["c2s"]["source"] = "pbmc68k_reduced"

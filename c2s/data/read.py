@@ -81,6 +81,7 @@ def read_cells(
     _check(normalise, target_sum, min_genes, min_cells, max_mitochondrial, backed)
     source = Path(path)
     adata = _open(source, layer) if backed else _load(source, layer)
+    adata.uns.pop("c2s", None)  # what an earlier reading found is not what this file holds
     kind = matrix_kind(adata)
     if kind.name == "scaled" and normalise != "never":
         raise MatrixError(
@@ -88,7 +89,6 @@ def read_cells(
             fix=_unscaled(source),
         )
     found: dict[str, Any] = {"source": source.name, "matrix_kind": kind.name, "evidence": kind.evidence}
-    adata.uns["c2s"] = found
     if symbols is not None:
         words = matrix_words(adata, symbols=symbols).names.to_pylist()
         adata.var["original_name"] = adata.var_names.to_numpy()
@@ -101,7 +101,8 @@ def read_cells(
         adata.X = _as_csr(adata)
         _filter(adata, found, min_genes, min_cells, max_mitochondrial)
         _normalise(adata, steps)
-    found["done"] = " ".join(f"{s:g}" if isinstance(s, float) else s for s in steps) or "nothing"
+    found["done"] = " ".join(s if isinstance(s, str) else f"{s:g}" for s in steps) or "nothing"
+    adata.uns["c2s"] = found  # last, because filtering makes a new uns
     return adata
 
 

@@ -101,7 +101,8 @@ def _distance_from_steps(cells: list[npt.NDArray[np.float64]], name: str) -> flo
     distances = [np.zeros(0)]
     for cell in cells:
         steps = _undo(cell, name)
-        steps = steps[np.isfinite(steps)] / steps.min()
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = steps / steps.min()
         # The smallest itself says nothing, and high multiples drown in rounding.
         told = steps[(steps > 1.01) & (steps < 12)]
         distances.append(np.abs(told - np.round(told)))

@@ -1,0 +1,37 @@
+"""Counts in files of every layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+WriteCells = Callable[..., Path]
+
+
+@pytest.fixture
+def counts() -> ad.AnnData:
+    """Sixty cells of different depth x eighty genes, raw counts."""
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0.3, 2.0, (60, 1))
+    adata = ad.AnnData(sp.csr_matrix(rng.poisson(depth * rng.gamma(1.0, 1.0, (1, 80))).astype(np.float32)))
+    adata.var_names = [f"MT-{i}" if i < 4 else f"GENE{i}" for i in range(80)]
+    adata.obs_names = [f"cell{i}" for i in range(60)]
+    adata.obs["cell_type"] = ["a", "b", "c"] * 20
+    return adata
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> WriteCells:
+    """Write an AnnData and return the path."""
+
+    def to_file(adata: ad.AnnData, name: str = "cells.h5ad") -> Path:
+        path = tmp_path / name
+        adata.write_zarr(path) if path.suffix == ".zarr" else adata.write_h5ad(path)
+        return path
+
+    return to_file
