@@ -149,3 +149,11 @@ def test_the_command_line_lists_and_runs(chapters: Register) -> None:
     assert "here/small.html" in ran.output
     assert Path("here/cells.txt").read_text() == "4 0.5 ['a', 'b'] True cell_type"
     assert ResultsTable.from_json("here/results.json").rows[0].ours == 8
+
+
+def test_a_parameter_without_its_value_is_a_usage_error(chapters: Register) -> None:
+    chapters()
+    ran = CliRunner().invoke(app, ["run", "small", "-p", "top_k"])
+    assert ran.exit_code == 2
+    assert "a name and a value" in ran.output
+    assert not Path("out").exists()
