@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from c2s.training.batches import encode
 from c2s.training.config import SFTConfig
+from c2s.training.pipeline import TaskModel, TrainedTask, train_task
 from c2s.training.record import read_record
 from c2s.training.sft import TrainResult, train_sft
 from c2s.training.validation import validation_loss
 
-__all__ = ["SFTConfig", "TrainResult", "encode", "read_record", "train_sft", "validation_loss"]
+__all__ = [
+    "SFTConfig",
+    "TaskModel",
+    "TrainResult",
+    "TrainedTask",
+    "encode",
+    "read_record",
+    "train_sft",
+    "train_task",
+    "validation_loss",
+]

@@ -243,6 +243,7 @@ def _make_trainer(
         lr_scheduler_type=schedules[config.lr_schedule],
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
+        adam_epsilon=config.adam_epsilon,
         max_grad_norm=config.max_grad_norm,
         bf16=config.bf16,
         activation_checkpointing=config.activation_checkpointing,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 from trl import SFTTrainer
 
 from c2s.errors import TrainingError
@@ -197,6 +197,21 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
             if step not in protected:
                 shutil.rmtree(place / f"checkpoint-{step}", ignore_errors=True)
         self._step_started = time.perf_counter()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Read weights back through ``from_pretrained``, and miss none.
+
+        Transformers 5.23 matches the names in the file with those in memory loosely, and saving renames some
+        (GPT-NeoX's ``lm_head`` becomes ``embed_out``): its own way would leave such weights as they were, silently.
+        """
+        network = self.accelerator.unwrap_model(self.model)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not isinstance(network, PreTrainedModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        read = type(network).from_pretrained(
+            resume_from_checkpoint, dtype=network.dtype, use_safetensors=True, local_files_only=True
+        )
+        network.load_state_dict(read.state_dict())
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: the count is not used, and walking all parameters each step is not free."""

@@ -1,0 +1,90 @@
+"""``c2s evaluate``: how good a trained task is on cells it has not seen, next to baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    model: Annotated[Path, typer.Option(help="Folder of a model that `c2s train` wrote.")],
+    data: Annotated[str | None, typer.Option(help="A file or a name [default: the training data].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results, predictions and the confusion matrix.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="The task; must be the model's.")] = None,
+    part: Annotated[str, typer.Option(help="test, validation, or all (data not used for training).")] = "test",
+    baselines: Annotated[
+        str | None,
+        typer.Option(help="Names separated by commas, or 'none' [default: the task's, for --part test]."),
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="Abstain below this probability.")] = 0.0,
+    layer: Annotated[str | None, typer.Option(help="Layer to read instead of X; 'raw' reads adata.raw.")] = None,
+    symbols: Annotated[str | None, typer.Option(help="Column of var with gene symbols.")] = None,
+    n_bootstrap: Annotated[int, typer.Option(help="Resamples behind each interval.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and the baselines.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False,
+) -> None:
+    """Measure a trained model on held-out cells, with bootstrap intervals, next to baselines on the same cells."""
+    from c2s.cli.trained import load_trained
+    from c2s.data import load_dataset
+    from c2s.errors import ConfigError
+    from c2s.files import refuse_existing
+    from c2s.plugins import default_host
+    from c2s.prediction import evaluate_cells
+    from c2s.provenance import RunRecord
+
+    if out is not None:
+        refuse_existing(out, overwrite=overwrite)
+    trained, the_task = load_trained(model, task, device=device, dtype=dtype)
+    name = data or str(trained.data.get("name") or "")
+    if not name:
+        raise ConfigError("c2s evaluate", ["no data were named"], fix="pass --data FILE_OR_NAME.")
+    host = default_host()
+    wanted = _baseline_names(baselines, the_task.baselines if part == "test" else ())
+    record = None
+    if out is not None:
+        config = {"model": str(model), "data": name, "part": part, "baselines": wanted, "threshold": threshold}
+        record = RunRecord(out / "run.json", config=config, seeds={"seed": seed}).start()
+    adata = load_dataset(name, layer=layer, symbols=symbols) if layer or symbols else load_dataset(name)
+    result = evaluate_cells(
+        trained,
+        the_task,
+        adata,
+        metrics=[host.metrics.get(metric) for metric in the_task.metrics],
+        baselines=[host.baselines.get(baseline) for baseline in wanted],
+        part=part,
+        threshold=threshold,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        show_progress=True,
+    )
+    _print(result.table, f"{the_task.title}: {name}, {part}, {len(result.predictions)} examples")
+    typer.echo(result.note)
+    for key, value in result.extra.items():
+        typer.echo(f"{key}: {value:.4f}")
+    if out is not None and record is not None:
+        result.save(out, overwrite=overwrite)
+        record.overwrite = True
+        record.finish()
+        typer.echo(f"results.json, predictions.parquet, confusion.csv -> {out}")
+
+
+def _baseline_names(given: str | None, default: tuple[str, ...]) -> list[str]:
+    if given is None:
+        return list(default)
+    return [] if given == "none" else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _print(table: object, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("predictor", "metric", "value", "95% interval", "n", title=title)
+    for row in table.itertuples():  # type: ignore[attr-defined]
+        shown.add_row(row.predictor, row.metric, f"{row.value:.4f}", f"{row.low:.3f}–{row.high:.3f}", str(row.n))
+    Console().print(shown)

@@ -1,0 +1,703 @@
+"""Bad input gets the error class that names the kind of mistake, and a message that ends with the fix.
+
+One row per mistake: what is done, the exact class raised, what the message must say, and what its fix must name.
+After every row nothing is left in the folder that was not there before.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import c2s
+from c2s import errors as e
+
+GENES = ["ACTB", "CD3D", "CD8A", "GNLY", "IL7R", "LYZ", "MS4A1", "NKG7"]
+
+
+def cells(X=None, n=12, genes=GENES, **obs):
+    """Small simulated cells, log1p-normalised like real ones."""
+    if X is None:
+        counts = np.random.default_rng(0).poisson(1.5, size=(n, len(genes))) + 0.0
+        counts[:, 0] += 1
+        X = np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4)
+    X = np.asarray(X, dtype=np.float32)
+    obs = {"cell_type": [["B", "T"][i % 2] for i in range(len(X))], **obs}
+    frame = pd.DataFrame(obs, index=[f"cell{i}" for i in range(len(X))])
+    return ad.AnnData(sparse.csr_matrix(X), obs=frame, var=pd.DataFrame(index=list(genes)))
+
+
+def h5ad(folder: Path, adata: ad.AnnData, name="in.h5ad") -> Path:
+    adata.write_h5ad(folder / name)
+    return folder / name
+
+
+def write(folder: Path, name: str, text: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def truncated(folder: Path) -> Path:
+    path = h5ad(folder, cells())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def annotation(**options):
+    return c2s.default_host().tasks.get("annotation")(**options)
+
+
+def sentences(**options):
+    return c2s.to_cell_sentences(cells(), **options)
+
+
+def edited(model: Path, folder: Path, change: Callable[[Path], object]) -> Path:
+    copy = folder / "model"
+    shutil.copytree(model, copy)
+    change(copy)
+    return copy
+
+
+def cli(*words: object) -> None:
+    """Run a command in this process, as `c2s` would."""
+    from c2s.cli import app
+
+    app([str(w) for w in words], standalone_mode=False)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    """A task model, trained for two steps."""
+    from c2s.models import TinyConfig
+    from c2s.training import SFTConfig, train_task
+
+    task = annotation()
+    out = tmp_path_factory.mktemp("trained") / "model"
+    train_task(
+        cells(n=40),
+        task,
+        c2s.default_host().prompts.get(task.prompts),
+        out=out,
+        config=SFTConfig(max_steps=2, batch_size=4),
+        tiny=TinyConfig(layers=1, hidden_size=16, heads=2),
+        top_k=5,
+        data_name="simulated",
+        show_progress=False,
+    )
+    return out
+
+
+@dataclass(frozen=True)
+class Case:
+    """One mistake."""
+
+    name: str
+    error: type[e.C2SError]
+    says: str
+    fix: str
+    do: Callable[[Path, Path], object]
+
+
+def _nan():
+    X = cells().X.toarray()
+    X[3, 2] = np.nan
+    return cells(X)
+
+
+def _negative():
+    X = cells().X.toarray()
+    X[3, 2] = -1
+    return cells(X)
+
+
+COUNTS = np.random.default_rng(0).poisson(3, size=(12, 8)) + 1
+
+CASES = [
+    # --- files
+    Case(
+        "missing file",
+        e.InputFileError,
+        r"no file .*nowhere\.h5ad",
+        "check the path",
+        lambda d, m: c2s.read_cells(d / "nowhere.h5ad"),
+    ),
+    Case(
+        "not an h5ad",
+        e.InputFileError,
+        r"a\.h5ad is not",
+        "h5ad",
+        lambda d, m: c2s.read_cells(write(d, "a.h5ad", "gene,cell\n")),
+    ),
+    Case(
+        "truncated h5ad",
+        e.InputFileError,
+        r"in\.h5ad",
+        "download or write it again",
+        lambda d, m: c2s.read_cells(truncated(d)),
+    ),
+    Case(
+        "empty file",
+        e.InputFileError,
+        "0 bytes",
+        "write it again",
+        lambda d, m: c2s.read_cells(write(d, "a.h5ad", "")),
+    ),
+    Case(
+        "unknown format",
+        e.InputFileError,
+        r"a\.csv",
+        r"write_h5ad",
+        lambda d, m: c2s.read_cells(write(d, "a.csv", "x")),
+    ),
+    Case(
+        "folder that is no zarr",
+        e.InputFileError,
+        "not a zarr store",
+        r"\.h5ad file or a \.zarr",
+        lambda d, m: c2s.read_cells(d),
+    ),
+    Case(
+        "missing layer",
+        e.MatrixError,
+        "no layer 'counts'",
+        "name one",
+        lambda d, m: c2s.read_cells(h5ad(d, cells()), layer="counts"),
+    ),
+    Case(
+        "missing raw",
+        e.MatrixError,
+        "no raw",
+        "leave layer out",
+        lambda d, m: c2s.read_cells(h5ad(d, cells()), layer="raw"),
+    ),
+    Case(
+        "unknown dataset",
+        e.RegistryError,
+        "'pbmc68k_reducd'",
+        "pbmc68k_reduced",
+        lambda d, m: c2s.load_dataset("pbmc68k_reducd"),
+    ),
+    # --- the matrix
+    Case("NaN", e.MatrixError, r"cell3.*NaN|NaN.*cell3", ".", lambda d, m: c2s.to_cell_sentences(_nan())),
+    Case(
+        "negative", e.MatrixError, r"'cell3'.*negative", "layer", lambda d, m: c2s.to_cell_sentences(_negative())
+    ),
+    Case("NaN in a file", e.MatrixError, r"NaN", ".", lambda d, m: c2s.read_cells(h5ad(d, _nan()))),
+    Case(
+        "raw where normalised",
+        e.MatrixError,
+        "counts",
+        r"read_cells.*log1p|expects",
+        lambda d, m: c2s.to_cell_sentences(cells(COUNTS)),
+    ),
+    Case(
+        "normalised where counts",
+        e.MatrixError,
+        "counts",
+        "expects",
+        lambda d, m: c2s.to_cell_sentences(cells(), expects="counts"),
+    ),
+    Case(
+        "no cells",
+        e.MatrixError,
+        "no cells",
+        "check how it was filtered",
+        lambda d, m: c2s.to_cell_sentences(cells()[:0]),
+    ),
+    Case(
+        "no genes",
+        e.GeneError,
+        "no genes",
+        "filtered or transposed",
+        lambda d, m: c2s.to_cell_sentences(cells()[:, []]),
+    ),
+    Case(
+        "text for numbers",
+        e.MatrixError,
+        "not numbers",
+        "astype",
+        lambda d, m: c2s.to_cell_sentences(ad.AnnData(np.array([["a"]]))),
+    ),
+    Case(
+        "every cell filtered away",
+        e.MatrixError,
+        "no cell or no gene passes",
+        ".",
+        lambda d, m: c2s.read_cells(h5ad(d, cells()), min_genes=100),
+    ),
+    # --- genes
+    Case(
+        "duplicate symbols",
+        e.GeneError,
+        "LYZ",
+        "var_names_make_unique",
+        lambda d, m: c2s.to_cell_sentences(cells(genes=[*GENES[:6], "LYZ", "NKG7"])),
+    ),
+    Case(
+        "Ensembl ids",
+        e.GeneError,
+        "ENSG",
+        "symbols=",
+        lambda d, m: c2s.to_cell_sentences(cells(genes=[f"ENSG{i:011d}" for i in range(8)])),
+    ),
+    Case(
+        "colliding upper case",
+        e.GeneError,
+        "Actb",
+        "uppercase=False",
+        lambda d, m: c2s.to_cell_sentences(cells(genes=["Actb", *GENES[:7]]), uppercase=True),
+    ),
+    Case(
+        "space in a symbol",
+        e.GeneError,
+        "CD3 D",
+        "replace spaces",
+        lambda d, m: c2s.to_cell_sentences(cells(genes=["CD3 D", *GENES[:7]])),
+    ),
+    Case(
+        "missing symbol column",
+        e.GeneError,
+        "no column 'symbol'",
+        "name one of them",
+        lambda d, m: c2s.to_cell_sentences(cells(), symbols="symbol"),
+    ),
+    Case(
+        "no genes in common",
+        e.GeneError,
+        r"none of the 8 expressed genes .*was in the training cells",
+        "--symbols",
+        lambda d, m: cli(
+            "predict", h5ad(d, cells(genes=[f"Mm{i}" for i in range(8)])), d / "o.h5ad", "--model", m
+        ),
+    ),
+    # --- sentences
+    Case(
+        "K below one",
+        e.ConfigError,
+        "top_k must be .* got 0",
+        "correct",
+        lambda d, m: c2s.to_cell_sentences(cells(), top_k=0),
+    ),
+    Case(
+        "unknown tie break",
+        e.ConfigError,
+        "'gene' or 'random', got 'first'",
+        "correct",
+        lambda d, m: c2s.to_cell_sentences(cells(), tie_break="first"),
+    ),
+    Case(
+        "unknown obs column",
+        e.ObsError,
+        "no column 'organ'",
+        "obs_columns",
+        lambda d, m: c2s.to_cell_sentences(cells(), obs_columns=["organ"]),
+    ),
+    Case(
+        "reserved obs column",
+        e.ObsError,
+        "n_genes|cell_sentence",
+        "rename",
+        lambda d, m: c2s.to_cell_sentences(cells(cell_sentence=["x"] * 12), obs_columns=["cell_sentence"]),
+    ),
+    Case("unknown cell id", e.ObsError, "'cell99'", ".", lambda d, m: sentences().select(["cell99"])),
+    Case(
+        "no sentence table",
+        e.InputFileError,
+        "no file",
+        "c2s transform",
+        lambda d, m: c2s.CellSentences.read_parquet(d / "a.parquet"),
+    ),
+    Case(
+        "not a sentence table",
+        e.SentenceError,
+        ".",
+        "c2s transform",
+        lambda d, m: c2s.CellSentences.read_parquet(_plain_parquet(d)),
+    ),
+    Case(
+        "fit on one cell", e.MatrixError, "1", "more cells", lambda d, m: c2s.RankExpressionModel.fit(cells()[:1])
+    ),
+    Case(
+        "broken rank model",
+        e.SentenceError,
+        r"m\.json",
+        "fit it again",
+        lambda d, m: c2s.RankExpressionModel.load(write(d, "m.json", "{}")),
+    ),
+    Case(
+        "inverting an unknown file",
+        e.InputFileError,
+        "no file",
+        "c2s transform",
+        lambda d, m: cli("invert", d / "no.parquet", d / "o.h5ad"),
+    ),
+    # --- labels and splits
+    Case(
+        "missing label",
+        e.ObsError,
+        "no label column 'type'",
+        "--label",
+        lambda d, m: annotation(label="type").split(cells().obs),
+    ),
+    Case(
+        "constant label",
+        e.ObsError,
+        "constant",
+        "--label",
+        lambda d, m: annotation(label="a").split(cells(a=["x"] * 12).obs),
+    ),
+    Case(
+        "empty label",
+        e.ObsError,
+        "empty for 1 of 12 cells, first 'cell0'",
+        "notna",
+        lambda d, m: annotation(label="a").split(cells(a=[None, *"bc" * 5, "b"]).obs),
+    ),
+    Case(
+        "identifier for a label",
+        e.ObsError,
+        "an identifier",
+        "--label",
+        lambda d, m: annotation(label="a").split(cells(n=60, a=[f"{i}" for i in range(60)]).obs),
+    ),
+    Case(
+        "one cell",
+        e.ObsError,
+        r"constant|1 cell\(s\) are too few",
+        ".",
+        lambda d, m: annotation().split(cells()[:1].obs),
+    ),
+    Case(
+        "donor column missing",
+        e.ObsError,
+        "no column 'donor'",
+        "name one of them",
+        lambda d, m: c2s.split_cells(cells().obs, unit="donor"),
+    ),
+    Case(
+        "one donor",
+        e.ObsError,
+        "too few for 3 parts",
+        "split by cell",
+        lambda d, m: c2s.split_cells(cells(d=["x"] * 12).obs, unit="d"),
+    ),
+    Case(
+        "fractions",
+        e.ConfigError,
+        "add up to 1.2",
+        "add up to 1",
+        lambda d, m: c2s.split_cells(cells().obs, fractions={"train": 1.0, "test": 0.2}),
+    ),
+    # --- models
+    Case(
+        "missing model folder",
+        e.ModelError,
+        "nowhere",
+        "c2s train|give",
+        lambda d, m: c2s.load_model(d / "nowhere"),
+    ),
+    Case(
+        "model not downloaded",
+        e.ModelError,
+        "EleutherAI/pythia-70m",
+        "hf download EleutherAI/pythia-70m",
+        lambda d, m: c2s.load_model("EleutherAI/pythia-70m"),
+    ),
+    Case(
+        "folder that is no model",
+        e.ModelError,
+        "config.json",
+        "folder that train or hf download wrote",
+        lambda d, m: c2s.load_model(d),
+    ),
+    Case(
+        "model without tokenizer",
+        e.ModelError,
+        "tokenizer",
+        "copy the tokenizer of the model",
+        lambda d, m: c2s.load_model(edited(m, d, lambda c: [p.unlink() for p in c.glob("tokenizer*")])),
+    ),
+    Case(
+        "pickled weights",
+        e.ModelError,
+        r"pytorch_model\.bin",
+        "safetensors",
+        lambda d, m: c2s.load_model(
+            edited(m, d, lambda c: (c / "model.safetensors").rename(c / "pytorch_model.bin"))
+        ),
+    ),
+    Case("remote code", e.ModelError, "auto_map|code", ".", lambda d, m: c2s.load_model(edited(m, d, _auto_map))),
+    Case(
+        "truncated weights",
+        e.ModelError,
+        "model",
+        "copy|cut off",
+        lambda d, m: c2s.load_model(edited(m, d, _cut_weights)),
+    ),
+    Case("tiny without a corpus", e.ModelError, "none were given", "corpus=", lambda d, m: c2s.load_model("tiny")),
+    Case(
+        "impossible tiny shape",
+        e.ConfigError,
+        "'colour'",
+        "it takes",
+        lambda d, m: _tiny_config(hidden_size=30, heads=4, colour="red"),
+    ),
+    Case("context too small", e.ContextError, "tokens", "fewer genes|longer context", lambda d, m: _too_long(m)),
+    Case(
+        "model of no task",
+        e.ModelError,
+        "c2s_task.json",
+        "c2s train",
+        lambda d, m: _predict_with(d, edited(m, d, lambda c: (c / "c2s_task.json").unlink())),
+    ),
+    Case(
+        "another task",
+        e.ConfigError,
+        "'annotation', not on 'tissue'",
+        "--task annotation",
+        lambda d, m: _predict_with(d, m, "--task", "tissue"),
+    ),
+    # --- training
+    Case(
+        "all problems of a configuration",
+        e.ConfigError,
+        r"epochs.*nonsense|nonsense.*epochs",
+        ".",
+        lambda d, m: c2s.SFTConfig.of(epochs=-1, nonsense=1),
+    ),
+    Case("nothing to train on", e.TrainingError, "no example", "at least one", lambda d, m: _train(d, m, None)),
+    Case(
+        "an answer is missing", e.TrainingError, "answer", "answers=True", lambda d, m: _train(d, m, [None, "B"])
+    ),
+    # --- plugins, chapters
+    Case(
+        "unknown task",
+        e.RegistryError,
+        "'anotation'.*annotation",
+        "choose one of",
+        lambda d, m: c2s.default_host().tasks.get("anotation"),
+    ),
+    Case(
+        "unknown plugin",
+        e.PluginError,
+        "unknown plugin 'annotations'",
+        "c2s plugins list",
+        lambda d, m: cli("plugins", "info", "annotations"),
+    ),
+    Case(
+        "bad plugin name",
+        e.ConfigError,
+        "3d tissue!",
+        "c2s plugins new d-tissue",
+        lambda d, m: cli("plugins", "new", "3d tissue!", "--folder", d / "out"),
+    ),
+    Case(
+        "unknown task option",
+        e.ConfigError,
+        "unknown option 'labels'",
+        "it takes label",
+        lambda d, m: type(annotation()).from_options({"labels": 1}),
+    ),
+    Case("unknown chapter", e.RegistryError, "'anotation'", "annotation", lambda d, m: _chapter(d, "anotation")),
+    Case("unknown profile", e.ChapterError, "laptpo", "laptop", lambda d, m: _chapter(d, profile="laptpo")),
+    Case(
+        "unknown parameter",
+        e.ConfigError,
+        "'n_cell'",
+        "it takes",
+        lambda d, m: _chapter(d, parameters={"n_cell": 1}),
+    ),
+    # --- prediction
+    Case(
+        "threshold above one",
+        e.ConfigError,
+        r"2\.0, not in \[0, 1\]",
+        "0.5",
+        lambda d, m: _predict_with(d, m, "--threshold", "2"),
+    ),
+    Case(
+        "training cells scored",
+        e.ObsError,
+        "are not in the data",
+        "--part all",
+        lambda d, m: cli("evaluate", "--model", m, "--data", h5ad(d, cells(n=4))),
+    ),
+    Case(
+        "one candidate",
+        e.ConfigError,
+        "candidate|label",
+        "two or more",
+        lambda d, m: c2s.score(c2s.load_model(m), ["a"], ["B"]),
+    ),
+    Case("metric of nothing", e.MetricError, "no examples", "at least one", lambda d, m: _accuracy([], [])),
+    # --- outputs
+    Case(
+        "output exists",
+        e.OutputError,
+        "exists already",
+        "--overwrite",
+        lambda d, m: cli("transform", h5ad(d, cells()), write(d, "o.parquet", "precious")),
+    ),
+    Case(
+        "model folder exists",
+        e.OutputError,
+        "exists already",
+        "--overwrite",
+        lambda d, m: _predict_with(d, m, out=write(d, "o.h5ad", "precious")),
+    ),
+]
+
+
+def _plain_parquet(folder: Path) -> Path:
+    pd.DataFrame({"a": [1]}).to_parquet(folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+def _auto_map(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModelForCausalLM": "evil.Model"}}))
+
+
+def _cut_weights(copy: Path) -> None:
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def _tiny_config(**options):
+    from c2s.models import TinyConfig
+
+    return TinyConfig.of(**options)
+
+
+def _too_long(model: Path):
+    loaded = c2s.load_model(model)
+    return c2s.score(loaded, ["ACTB " * (loaded.context_length + 1)], ["B", "T"])
+
+
+def _predict_with(folder: Path, model: Path, *options: str, out: Path | None = None) -> None:
+    cli("predict", h5ad(folder, cells()), out or folder / "o.h5ad", "--model", model, *options)
+
+
+def _train(folder: Path, model: Path, answers):
+    import pyarrow as pa
+
+    names = ["example_id", "prompt", "answer", "template"]
+    rows = [[f"c{i}", "ACTB", a, "t"] for i, a in enumerate(answers or [])]
+    table = pa.table({n: pa.array([r[i] for r in rows], pa.string()) for i, n in enumerate(names)})
+    return c2s.train_sft(c2s.load_model(model), table, out=folder / "out", show_progress=False)
+
+
+def _chapter(folder: Path, name: str = "how-to-read", **options):
+    from c2s.chapters import run_chapter
+
+    return run_chapter(name, out=folder / "run", **options)
+
+
+def _accuracy(predictions, references):
+    return c2s.default_host().metrics.get("accuracy").function(predictions, references)
+
+
+def test_there_are_at_least_forty_cases_with_names_of_their_own():
+    assert len(CASES) >= 40
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def new_files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_error_names_the_thing_and_the_fix_and_leaves_nothing_behind(case, tmp_path, model):
+    with pytest.raises(e.C2SError) as caught:
+        case.do(tmp_path, model)
+    assert type(caught.value) is case.error, repr(caught.value)
+    problem, separator, fix = str(caught.value).partition(" Fix: ")
+    assert re.search(case.says, problem, re.DOTALL), problem
+    assert separator, f"no fix in: {problem}"
+    assert re.search(case.fix, fix, re.DOTALL), fix
+    outputs = {"o.h5ad", "o.parquet", "out", "run", "o.run.json"} & {p.name for p in tmp_path.iterdir()}
+    for name in outputs:  # only what was there before may be there now
+        assert (tmp_path / name).read_text() == "precious"
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_an_empty_cell_is_counted_and_kept():
+    X = cells().X.toarray()
+    X[2] = 0
+    with pytest.warns(e.C2SWarning, match=r"1 .*cell"):
+        made = c2s.to_cell_sentences(cells(X))
+    assert made.table["cell_sentence"][2].as_py() == ""
+    assert made.provenance["n_empty_cells"] == 1
+
+
+def test_a_sentence_longer_than_the_genes_holds_what_there_is():
+    made = c2s.to_cell_sentences(cells(), top_k=1000)
+    expressed = np.diff(cells().X.indptr)
+    assert made.table["n_genes"].to_pylist() == expressed.tolist()
+
+
+@pytest.mark.parametrize("command", ["transform", "predict"])
+def test_a_full_disk_is_named_and_leaves_nothing(command, tmp_path, model, monkeypatch):
+    source = h5ad(tmp_path, cells())
+    before = new_files(tmp_path)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if command == "transform":
+        monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_batch", full)
+        monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
+        words = ["transform", source, tmp_path / "o.parquet"]
+    else:
+        monkeypatch.setattr("anndata.AnnData.write_h5ad", full)
+        words = ["predict", source, tmp_path / "o.h5ad", "--model", model]
+    with pytest.raises(e.OutputError, match=r"disk is full.*Fix: free some space"):
+        cli(*words)
+    assert new_files(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", ["transform", "predict"])
+def test_ctrl_c_ends_with_one_line_and_leaves_nothing(command, tmp_path, model, monkeypatch, capsys):
+    from c2s.cli import main
+
+    source = h5ad(tmp_path, cells())
+    before = new_files(tmp_path)
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    if command == "transform":
+        monkeypatch.setattr("c2s.sentences.SentenceStream.vocabulary", interrupted)
+        words = ["transform", source, tmp_path / "o.parquet"]
+    else:
+        monkeypatch.setattr("anndata.AnnData.write_h5ad", interrupted)
+        words = ["predict", source, tmp_path / "o.h5ad", "--model", model]
+    monkeypatch.setattr("sys.argv", ["c2s", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130
+    assert "Stopped by Ctrl-C" in capsys.readouterr().err
+    assert new_files(tmp_path) == before
+
+
+def test_the_command_line_prints_the_error_without_a_traceback(tmp_path, monkeypatch, capsys):
+    from c2s.cli import main
+
+    monkeypatch.setattr("sys.argv", ["c2s", "transform", str(tmp_path / "no.h5ad"), str(tmp_path / "o.parquet")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    shown = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert shown.startswith("Error: there is no file") and "Fix:" in shown and "Traceback" not in shown
