@@ -206,9 +206,18 @@ def _find(name_or_path: str | os.PathLike[str]) -> tuple[Path, ModelPreset | Non
 def _read(folder: Path, name: str, preset: ModelPreset | None, device: str, dtype: str) -> LanguageModel:
     """Read a model folder after checking that it is complete and safe."""
     settings = _check_folder(folder)
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    try:
+        AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise ModelError(
+            f"{folder / 'config.json'} (type {settings.get('model_type')!r}) is not a configuration that Transformers "
+            f"knows: {_first_line(error)}.",
+            fix="use a causal language model that Transformers knows, or update transformers.",
+        ) from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -231,7 +240,7 @@ def _read(folder: Path, name: str, preset: ModelPreset | None, device: str, dtyp
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"the model in {folder} (type {settings.get('model_type')!r}) cannot be read: {_first_line(error)}.",
-            fix="use a causal language model that Transformers knows; copy its files again if they are cut off.",
+            fix="give a causal language model; copy its files again if they are cut off.",
         ) from error
     # Transformers would fill these with random numbers and go on.
     missing = sorted({*report["missing_keys"], *(str(k) for k, *_ in report.get("mismatched_keys", ()))})
