@@ -26,6 +26,7 @@ PUBLIC_MODULES = {
     "c2s.data",
     "c2s.errors",
     "c2s.inference",
+    "c2s.inference.predict",
     "c2s.metrics",
     "c2s.models",
     "c2s.plugins",
