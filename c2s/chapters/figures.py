@@ -77,7 +77,7 @@ class FigurePage:
         for path, alt in self.figures:
             data = base64.b64encode(path.read_bytes()).decode()
             boxes.append(
-                '<figure style="flex:1 1 300px;min-width:0;margin:0 0 1em 0;text-align:center">'
+                '<figure style="flex:1 1 300px;min-width:0;max-width:34rem;margin:0 0 1em 0;text-align:center">'
                 f'<img style="max-width:100%;height:auto;background:white" src="data:image/png;base64,{data}" '
                 f'alt="{html.escape(alt, quote=True)}"></figure>'
             )

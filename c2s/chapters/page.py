@@ -203,4 +203,4 @@ def _reference(key: str) -> str:
     where = _field(key, "journal") or _field(key, "publisher") or _field(key, "howpublished")
     doi, url = _field(key, "doi"), _field(key, "url")
     link = f" [{doi}](https://doi.org/{doi})" if doi else f" <{url}>" if url else ""
-    return f"{_author(key)}. {_field(key, 'title')}. {where} ({_field(key, 'year')}).{link}"
+    return f"{_author(key).rstrip('.')}. {_field(key, 'title')}. {where} ({_field(key, 'year')}).{link}"

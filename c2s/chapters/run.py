@@ -21,6 +21,14 @@ from c2s.provenance import RunRecord
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+#: A reader need not know over which socket their kernel talks, nor that tqdm misses a widget.
+_KERNEL = [
+    "--IPKernelApp.log_level=40",
+    "--IPKernelApp.exec_lines=import warnings",
+    "--IPKernelApp.exec_lines=warnings.filterwarnings('ignore', message='IProgress not found')",
+    "--IPKernelApp.exec_lines=del warnings",
+]
+
 
 @dataclass(frozen=True)
 class ChapterResult:
@@ -142,8 +150,7 @@ def _execute(name: str, values: dict[str, Any], folder: Path, final: Path, *, sh
                 parameters=values,
                 kernel_name="python3",
                 progress_bar=show_progress and sys.stderr.isatty(),
-                # Only errors: a reader need not know over which socket their kernel talks.
-                extra_arguments=["--IPKernelApp.log_level=40"],
+                extra_arguments=_KERNEL,
             )
     except (PapermillExecutionError, DeadKernelError) as error:
         if isinstance(error, PapermillExecutionError):

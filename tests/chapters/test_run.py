@@ -66,6 +66,15 @@ def test_the_page_shows_solutions_folded_and_the_table(chapters: Register) -> No
     assert ".tmp" not in page
 
 
+def test_a_chapters_own_warnings_are_shown_but_not_tqdms_missing_widget(chapters: Register) -> None:
+    warned = "import warnings; warnings.warn('few cells'); warnings.warn('IProgress not found. Update it')"
+    chapters(CHAPTER.replace('print("wrote to", out)', warned))
+    notebook = nbformat.read(run_chapter("small").notebook, as_version=4)
+    shown = [o["text"] for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
+    assert len(shown) == 1
+    assert "few cells" in shown[0]
+
+
 def test_an_existing_folder_is_refused_before_anything_runs(chapters: Register) -> None:
     chapters()
     Path("out/small").mkdir(parents=True)
