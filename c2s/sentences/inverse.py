@@ -47,7 +47,7 @@ class RankExpressionModel:
     top_k
         Deepest rank used; None is all.
     test_fraction, seed
-        Which cells were held out: those whose hashed id, with the seed, falls below the fraction.
+        Which cells were held out: the fraction of them whose ids, hashed with the seed, come first.
     expression
         What the expression is: ``"log1p"``, or another kind of `c2s.data.matrix_kind`.
     """
@@ -132,7 +132,7 @@ class RankExpressionModel:
         if test.n < 2:
             raise MatrixError(
                 f"only {int(held_out.sum())} of {len(held_out)} cells are held out, too few to score the model.",
-                fix="give more cells, or a larger test_fraction.",
+                fix="give more cells, or a larger test_fraction; `c2s transform --no-model` goes without a model.",
             )
         return cls(
             slope=slope,
@@ -322,6 +322,8 @@ def _problems(stored: Any) -> list[str]:
 
 
 def _held_out(adata: AnnData, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Choose the held-out cells, ``[cells]``, by a hash of their ids."""
-    limit = int(fraction * 2**64)
-    return np.array([stable_hash("rank-expression", cell, seed) < limit for cell in adata.obs_names], np.bool_)
+    """Choose the held-out cells, ``[cells]``: those whose ids have the lowest hashes, one at least."""
+    hashes = np.array([stable_hash("rank-expression", cell, seed) for cell in adata.obs_names], np.uint64)
+    held_out = np.zeros(len(hashes), np.bool_)
+    held_out[np.argsort(hashes, kind="stable")[: max(1, round(fraction * len(hashes)))]] = True
+    return held_out

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from c2s.sentences.jit import kernel
+from c2s.sentences.sort_kernels import LOW_HALF, SMALL, insert_sort, insert_sort_pairs, sort_by_bitmap, sort_pairs
 
 #: What `rank_rows` found; anything but `FINE` comes with the row, and nothing of the output is valid.
 FINE, NOT_CANONICAL, OUT_OF_RANGE, NOT_A_NUMBER, INFINITE, NEGATIVE = range(6)
 
-_SMALL = 24  # buckets up to this size are sorted by insertion
 _RANK_BITS = 24
 _RANK_MASK = np.uint64((1 << _RANK_BITS) - 1)
 
@@ -30,89 +30,152 @@ def mix(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sort_pairs(keys, ties, begin, stop):  # type: ignore[no-untyped-def]
-    """Sort ``keys[begin:stop]`` and, within equal keys, `ties`: a heap sort, n log n at worst, in place."""
-    n = stop - begin
-    for place in range(n // 2 - 1, -1, -1):
-        _sift(keys, ties, begin, place, n)
-    for size in range(n - 1, 0, -1):
-        keys[begin], keys[begin + size] = keys[begin + size], keys[begin]
-        ties[begin], ties[begin + size] = ties[begin + size], ties[begin]
-        _sift(keys, ties, begin, 0, size)
+def take_row(  # type: ignore[no-untyped-def]
+    indices, bits, infinity, sign, begin, stop, values, columns, n_cells
+):
+    """Copy the positive entries of one row, check all of them, and count them in `n_cells`.
 
-
-@kernel
-def _sift(keys, ties, begin, place, n):  # type: ignore[no-untyped-def]
-    key, tie = keys[begin + place], ties[begin + place]
-    while True:
-        child = 2 * place + 1
-        if child >= n:
-            break
-        c = begin + child
-        if child + 1 < n and (keys[c] < keys[c + 1] or (keys[c] == keys[c + 1] and ties[c] < ties[c + 1])):
-            child += 1
-            c += 1
-        if key > keys[c] or (key == keys[c] and tie >= ties[c]):
-            break
-        keys[begin + place], ties[begin + place] = keys[c], ties[c]
-        place = child
-    keys[begin + place], ties[begin + place] = key, tie
-
-
-@kernel
-def sort_by_bitmap(ranks, begin, stop, bitmap):  # type: ignore[no-untyped-def]
-    """Sort the distinct small integers ``ranks[begin:stop]`` by setting and reading bits; `bitmap` ends zeroed."""
-    low, high = np.int64(bitmap.size), np.int64(0)
+    Returns
+    -------
+    tuple of int
+        Status, how many are positive, and the lowest and highest bit pattern among them.
+    """
+    n_genes = n_cells.size
+    n = 0
+    lowest, highest = infinity, bits.dtype.type(0)
+    previous = np.int32(-1)
     for j in range(begin, stop):
-        word = np.int64(ranks[j] >> np.uint64(6))
-        bitmap[word] |= np.uint64(1) << (ranks[j] & np.uint64(63))
-        low = min(low, word)
-        high = max(high, word)
-    place = begin
-    for filled in range(low, high + 1):
-        bits = bitmap[filled]
-        base = np.uint64(filled) << np.uint64(6)
-        while bits:
-            lowest = bits & (~bits + np.uint64(1))
-            ranks[place] = base + count_below(lowest)
-            place += 1
-            bits ^= lowest
-        bitmap[filled] = 0
+        column, value = indices[j], bits[j]
+        if column <= previous or column >= n_genes:
+            return (NOT_CANONICAL if 0 <= column < n_genes else OUT_OF_RANGE), n, lowest, highest
+        previous = column
+        if value == 0 or value == sign:
+            continue
+        if value >= infinity:
+            magnitude = value & (sign - bits.dtype.type(1))
+            if magnitude > infinity:
+                return NOT_A_NUMBER, n, lowest, highest
+            return (INFINITE if magnitude == infinity else NEGATIVE), n, lowest, highest
+        values[n] = value
+        columns[n] = column
+        n += 1
+        n_cells[column] += 1
+        lowest = min(lowest, value)
+        highest = max(highest, value)
+    return FINE, n, lowest, highest
 
 
 @kernel
-def count_below(power):  # type: ignore[no-untyped-def]
-    """Return log2 of a power of two (LLVM turns this population count into one instruction)."""
-    value = power - np.uint64(1)
-    value = value - ((value >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    value = (value & np.uint64(0x3333333333333333)) + ((value >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    value = (value + (value >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (value * np.uint64(0x0101010101010101)) >> np.uint64(56)
+def spread(values, n, lowest, highest, keep, starts, odd):  # type: ignore[no-untyped-def]
+    """Plan buckets of equal width in the bit pattern, highest values first.
 
+    Parameters
+    ----------
+    values, n, lowest, highest
+        What `take_row` found.
+    keep
+        How many of the highest values are wanted.
+    starts
+        Output: where each bucket begins, up to the one that holds the last value wanted.
+    odd
+        Scratch of the same size: odd places are counted apart, so that of two ties neither waits for the other.
 
-@kernel
-def sort_bucket(keys, ties, begin, stop, bitmap, by_rank):  # type: ignore[no-untyped-def]
-    """Sort one bucket by key, then tie."""
-    if stop - begin <= _SMALL:
-        for j in range(begin + 1, stop):
-            key, tie = keys[j], ties[j]
-            place = j
-            while place > begin and (keys[place - 1] > key or (keys[place - 1] == key and ties[place - 1] > tie)):
-                keys[place] = keys[place - 1]
-                ties[place] = ties[place - 1]
-                place -= 1
-            keys[place] = key
-            ties[place] = tie
-        return
-    one_value = by_rank
-    for j in range(begin + 1, stop):
-        if keys[j] != keys[begin]:
-            one_value = False
+    Returns
+    -------
+    tuple of int
+        Shift that makes a bucket of a distance from `highest`; last bucket wanted; size of the largest so far.
+    """
+    n_buckets = 64
+    while n_buckets < n and n_buckets < starts.size:
+        n_buckets *= 2
+    shift = 0
+    while np.int64((highest - lowest) >> shift) >= n_buckets:
+        shift += 1
+    for k in range(n_buckets):
+        starts[k] = 0
+        odd[k] = 0
+    for j in range(0, n - 1, 2):
+        starts[(highest - values[j]) >> shift] += 1
+        odd[(highest - values[j + 1]) >> shift] += 1
+    if n % 2:
+        starts[(highest - values[n - 1]) >> shift] += 1
+    filled, last, largest = 0, 0, 0
+    for k in range(n_buckets):
+        size = starts[k] + odd[k]
+        starts[k] = filled
+        filled += size
+        largest = max(largest, size)
+        if filled >= keep:
+            last = k
             break
-    if one_value:
-        sort_by_bitmap(ties, begin, stop, bitmap)
-    else:
-        sort_pairs(keys, ties, begin, stop)
+    return shift, last, largest
+
+
+@kernel
+def order_packed(  # type: ignore[no-untyped-def]
+    values, columns, n, highest, plan, ends, rank, entries, unused, bitmap
+):
+    """Fill `entries` with one sorted row: distance from the highest value above, rank of the symbol below.
+
+    For 32-bit values with ties by symbol: a value and a rank fit one integer, which is then all that is sorted.
+    """
+    shift, last, largest = plan
+    for j in range(n):
+        key = np.uint64(highest - values[j])
+        bucket = np.int64(key >> np.uint64(shift))
+        if bucket <= last:
+            place = ends[bucket]
+            ends[bucket] = place + 1
+            entries[place] = (key << np.uint64(32)) | np.uint64(rank[columns[j]])
+    if largest <= SMALL:
+        insert_sort(entries, 0, ends[last])  # all buckets at once: none is far from its place
+        return
+    begin = 0
+    for k in range(last + 1):
+        stop = ends[k]
+        if stop - begin > SMALL:
+            one_value = True
+            for j in range(begin + 1, stop):
+                if (entries[j] ^ entries[begin]) > LOW_HALF:
+                    one_value = False
+                    break
+            if one_value:
+                sort_by_bitmap(entries, begin, stop, bitmap)
+            else:
+                sort_pairs(entries, unused, begin, stop)
+        elif stop - begin > 1:
+            insert_sort(entries, begin, stop)
+        begin = stop
+
+
+@kernel
+def order_pairs(  # type: ignore[no-untyped-def]
+    values, columns, n, highest, plan, ends, rank, gene_hash, cell_hash, keys, ties
+):
+    """Fill `keys` and `ties` with one sorted row: distance from the highest value; random order and rank.
+
+    For 64-bit values, and for random ties; the rank is in the low 24 bits of a tie.
+    """
+    shift, last, _ = plan
+    for j in range(n):
+        key = highest - values[j]
+        bucket = np.int64(key >> shift)
+        if bucket <= last:
+            place = ends[bucket]
+            ends[bucket] = place + 1
+            keys[place] = key
+            tie = np.uint64(rank[columns[j]])
+            if gene_hash.size:
+                tie |= mix(gene_hash[columns[j]] ^ cell_hash) & ~_RANK_MASK
+            ties[place] = tie
+    begin = 0
+    for k in range(last + 1):
+        stop = ends[k]
+        if stop - begin > SMALL:
+            sort_pairs(keys, ties, begin, stop)
+        elif stop - begin > 1:
+            insert_sort_pairs(keys, ties, begin, stop)
+        begin = stop
 
 
 @kernel
@@ -149,87 +212,36 @@ def rank_rows(  # type: ignore[no-untyped-def]
     tuple of int
         Status, row of the status, number of genes kept, bytes of all their symbols.
     """
-    n_genes = rank.size
     by_rank = gene_hash.size == 0
+    packed = by_rank and bits.itemsize == 4
     width = np.int64(0)
     for i in range(n_kept.size):
         width = max(width, indptr[i + 1] - indptr[i])
     values = np.empty(width, bits.dtype)
     columns = np.empty(width, np.int32)
-    keys = np.empty(width, bits.dtype)
-    ties = np.empty(width, np.uint64)
-    bitmap = np.zeros(n_genes // 64 + 1, np.uint64)
-    histogram = np.empty(4096, np.int32)
-    out = np.int64(0)
-    n_bytes = np.int64(0)
+    keys, ties = np.empty(width, np.uint64), np.empty(width, np.uint64)
+    bitmap = np.zeros(rank.size // 64 + 1, np.uint64)
+    starts, odd = np.empty(4096, np.int32), np.empty(4096, np.int32)
+    out, n_bytes = np.int64(0), np.int64(0)
     for i in range(n_kept.size):
-        n = 0
-        lowest, highest = infinity, bits.dtype.type(0)
-        previous = np.int32(-1)
-        for j in range(indptr[i], indptr[i + 1]):
-            column, value = indices[j], bits[j]
-            if column <= previous:
-                status = NOT_CANONICAL if 0 <= column < n_genes else OUT_OF_RANGE
-                return status, i, out, n_bytes
-            previous = column
-            if value == 0 or value == sign:
-                continue
-            if value >= infinity:
-                magnitude = value & (sign - bits.dtype.type(1))
-                if magnitude > infinity:
-                    return NOT_A_NUMBER, i, out, n_bytes
-                return (INFINITE if magnitude == infinity else NEGATIVE), i, out, n_bytes
-            values[n] = value
-            columns[n] = column
-            n += 1
-            lowest = min(lowest, value)
-            highest = max(highest, value)
-        if previous >= n_genes:
-            return OUT_OF_RANGE, i, out, n_bytes
-        for j in range(n):
-            n_cells[columns[j]] += 1
+        status, n, lowest, highest = take_row(
+            indices, bits, infinity, sign, indptr[i], indptr[i + 1], values, columns, n_cells
+        )
+        if status != FINE:
+            return status, i, out, n_bytes
         keep = min(n, top_k)
         n_kept[i] = keep
         if keep == 0:
             continue
-        # Spread over buckets, the highest values first.
-        n_buckets = 64
-        while n_buckets < n // 2 and n_buckets < 4096:
-            n_buckets *= 2
-        shift = 0
-        while np.int64((highest - lowest) >> shift) >= n_buckets:
-            shift += 1
-        for k in range(n_buckets):
-            histogram[k] = 0
-        for j in range(n):
-            histogram[(highest - values[j]) >> shift] += 1
-        filled, last = 0, 0
-        for k in range(n_buckets):
-            size = histogram[k]
-            histogram[k] = filled
-            filled += size
-            if filled >= keep:
-                last = k
-                break
-        for j in range(n):
-            key = highest - values[j]
-            bucket = np.int64(key >> shift)
-            if bucket <= last:
-                place = histogram[bucket]
-                histogram[bucket] = place + 1
-                keys[place] = key
-                tie = np.uint64(rank[columns[j]])
-                if not by_rank:
-                    tie |= mix(gene_hash[columns[j]] ^ cell_hash[i]) & ~_RANK_MASK
-                ties[place] = tie
-        begin = 0
-        for k in range(last + 1):
-            stop = histogram[k]
-            if stop - begin > 1:
-                sort_bucket(keys, ties, begin, stop, bitmap, by_rank)
-            begin = stop
+        plan = spread(values, n, lowest, highest, keep, starts, odd)
+        if packed:
+            order_packed(values, columns, n, highest, plan, starts, rank, keys, ties, bitmap)
+        else:
+            salt = np.uint64(0) if by_rank else cell_hash[i]
+            order_pairs(values, columns, n, highest, plan, starts, rank, gene_hash, salt, keys, ties)
+        entries = keys if packed else ties
         for j in range(keep):
-            r = np.int32(ties[j] & _RANK_MASK)
+            r = np.int32(entries[j] & _RANK_MASK)
             order[out] = r
             out += 1
             n_bytes += word_bytes[r]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,13 @@ def row_chunks(adata: AnnData, layer: str | None, chunk_size: int) -> Iterator[R
 
 def on_read(adata: AnnData) -> dict[str, Any]:
     """Return what `c2s.read_cells` left to be done to each row of a backed matrix; empty when nothing is."""
-    return dict(adata.uns.get("c2s", {}).get(ON_READ, {})) if "c2s" in adata.uns else {}
+    return dict(reading_notes(adata).get(ON_READ, {}))
+
+
+def reading_notes(adata: AnnData) -> Mapping[str, Any]:
+    """Return what `c2s.read_cells` wrote into ``uns["c2s"]``; empty when another program made the data."""
+    notes = adata.uns.get("c2s")
+    return notes if isinstance(notes, Mapping) else {}
 
 
 def _check_structure(matrix: Any) -> None:

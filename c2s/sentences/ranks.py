@@ -109,7 +109,7 @@ class Moments:
         if self.n < 2 or spread <= 1e-9 * max(1.0, sxx):
             raise MatrixError(
                 "no cell of the fit expresses two genes, so there is no line to fit.",
-                fix="give more cells or genes, or a smaller test_fraction.",
+                fix="give more cells or genes; `c2s transform --no-model` goes without a model.",
             )
         slope = (self.n * sxy - sx * sy) / spread
         return float(slope), float((sy - slope * sx) / self.n)

@@ -221,10 +221,11 @@ def obs_table(obs: pd.DataFrame, columns: Sequence[str] | None) -> tuple[pa.Tabl
             fix="make them distinct with adata.obs_names_make_unique().",
         )
     renamed = {}
-    chosen = [str(c) for c in obs.columns] if columns is None else list(columns)
+    original = {str(c): c for c in obs.columns}
+    chosen = list(original) if columns is None else list(columns)
     arrays = {"cell_id": pa.array(obs.index.astype(str), pa.string())}
     for column in chosen:
-        if column not in obs:
+        if column not in original:
             has = ", ".join(map(str, obs.columns)) or "none"
             raise ObsError(f"obs has no column {column!r}; it has {has}.", fix="name one of them in obs_columns.")
         name = column
@@ -234,8 +235,10 @@ def obs_table(obs: pd.DataFrame, columns: Sequence[str] | None) -> tuple[pa.Tabl
                     f"the obs column {column!r} has a name that a table of cell sentences uses itself.",
                     fix=f"rename it: adata.obs = adata.obs.rename(columns={{{column!r}: 'obs_{column}'}}).",
                 )
-            name = renamed[column] = f"obs_{column}"
-        arrays[name] = _column(obs[column])
+            while name in original or name in RESERVED:
+                name = f"obs_{name}"
+            renamed[column] = name
+        arrays[name] = _column(obs[original[column]])
     return pa.table(arrays), renamed
 
 

@@ -15,7 +15,7 @@ from c2s import __version__
 from c2s.errors import C2SWarning, ConfigError, MatrixError
 from c2s.progress import progress
 from c2s.prompts import stable_hash
-from c2s.sentences.matrix import Rows, on_read, row_chunks
+from c2s.sentences.matrix import Rows, on_read, reading_notes, row_chunks
 from c2s.sentences.matrix_kind import matrix_kind
 from c2s.sentences.symbols import Words, matrix_words
 from c2s.sentences.table import CellSentences, obs_table, vocabulary_table
@@ -208,7 +208,7 @@ class SentenceStream:
 
     def provenance(self) -> dict[str, Any]:
         """Return how the sentences were made, as plain JSON values; call it after `batches`."""
-        read = self._adata.uns.get("c2s", {})
+        read = reading_notes(self._adata)
         return {
             "c2s_version": __version__,
             **self._options,

@@ -111,10 +111,19 @@ def test_too_little_to_fit_or_to_score():
     one_gene = on_a_line(50, 1, intercept=2.5)
     with pytest.raises(MatrixError, match="no line to fit"):
         RankExpressionModel.fit(one_gene)
-    with pytest.raises(MatrixError, match=r"too few to score|no line to fit"):
+    with pytest.raises(MatrixError, match="no cell of the fit expresses two genes"):
         RankExpressionModel.fit(on_a_line(1, 20))
-    with pytest.raises(MatrixError, match="0 of 3 cells are held out"):
-        RankExpressionModel.fit(on_a_line(3, 20), test_fraction=1e-9)
+    half_empty = on_a_line(2, 20)
+    empty = int(np.flatnonzero(c2s.sentences.inverse._held_out(half_empty, 0.2, 0))[0])
+    half_empty.X = sp.csr_matrix(half_empty.X.toarray() * (np.arange(2) != empty)[:, None])
+    with pytest.raises(MatrixError, match="only 1 of 2 cells are held out, too few to score"):
+        RankExpressionModel.fit(half_empty)
+
+
+@pytest.mark.parametrize(("n_cells", "fraction", "n_test"), [(2, 0.01, 1), (10, 0.2, 2), (200, 0.3, 60)])
+def test_the_stated_share_of_cells_is_held_out(n_cells, fraction, n_test):
+    fitted = RankExpressionModel.fit(on_a_line(n_cells), test_fraction=fraction)
+    assert (fitted.n_cells_fit, fitted.n_cells_test) == (n_cells - n_test, n_test)
 
 
 def test_round_trip_of_sentences(make_cells):

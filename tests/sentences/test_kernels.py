@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 import c2s
-from c2s.sentences import jit, kernels, parse_kernels
+from c2s.sentences import jit, kernels, parse_kernels, sort_kernels
 from c2s.sentences.matrix import Rows
 from c2s.sentences.symbols import Words
 from c2s.sentences.transform import _Ranker
@@ -19,7 +19,7 @@ def interpreted(monkeypatch):
     """Replace all kernels by the Python functions they were compiled from."""
 
     def switch() -> None:
-        for module in (kernels, parse_kernels):
+        for module in (kernels, parse_kernels, sort_kernels):
             for name, value in list(vars(module).items()):
                 if hasattr(value, "py_func"):
                     monkeypatch.setattr(module, name, value.py_func)
@@ -58,9 +58,13 @@ def test_compiled_and_interpreted_parsing_and_fit_agree(make_cells, interpreted)
     assert plain[1] == compiled[1]
 
 
-def test_a_bucket_of_unequal_values_too_large_for_insertion_is_sorted():
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("run", ["compiled", "interpreted"])
+def test_a_bucket_of_unequal_values_too_large_for_insertion_is_sorted(run, wide, interpreted):
+    if run == "interpreted":
+        interpreted()
     # One huge value stretches the buckets, so that hundreds of different values share one.
-    values = np.concatenate([np.linspace(1, 1 + 1e-5, 400), [3e38]]).astype(np.float32)
+    values = np.concatenate([np.linspace(1, 1 + 1e-5, 400), [3e38]]).astype(np.float64 if wide else np.float32)
     names = [f"g{i:03d}" for i in range(401)]
     rows = Rows(0, np.array([0, 401]), np.arange(401, dtype=np.int32), values)
     found = _Ranker(Words(pa.array(names)), None)(rows).sentences[0].as_py().split()
@@ -76,23 +80,24 @@ def test_heap_sort(run):
         ties = rng.permutation(n + 2).astype(np.uint64)
         expected = sorted(zip(keys[1 : n + 1].tolist(), ties[1 : n + 1].tolist(), strict=True))
         edges = keys[0], keys[-1]
-        sort = kernels.sort_pairs if run == "compiled" else kernels.sort_pairs.py_func
+        sort = sort_kernels.sort_pairs if run == "compiled" else sort_kernels.sort_pairs.py_func
         sort(keys, ties, 1, n + 1)
         assert list(zip(keys[1 : n + 1].tolist(), ties[1 : n + 1].tolist(), strict=True)) == expected
         assert (keys[0], keys[-1]) == edges
 
 
 def test_bitmap_sort_leaves_its_bitmap_clean():
-    ranks = np.array([9, 700, 63, 64, 0, 5, 127, 128], np.uint64)
+    high = 7 << 32  # kept as it is
+    entries = np.array([9, 700, 63, 64, 0, 5, 127, 128], np.uint64) + np.uint64(high)
     bitmap = np.zeros(12, np.uint64)
-    kernels.sort_by_bitmap(ranks, 1, 8, bitmap)
-    assert ranks.tolist() == [9, 0, 5, 63, 64, 127, 128, 700]
+    sort_kernels.sort_by_bitmap(entries, 1, 8, bitmap)
+    assert (entries - np.uint64(high)).tolist() == [9, 0, 5, 63, 64, 127, 128, 700]
     assert not bitmap.any()
 
 
 @pytest.mark.parametrize("power", range(64))
 def test_position_of_a_bit(power):
-    assert kernels.count_below(np.uint64(1 << power)) == power
+    assert sort_kernels.count_below(np.uint64(1 << power)) == power
 
 
 @pytest.mark.parametrize(
@@ -108,8 +113,11 @@ def test_position_of_a_bit(power):
         (1e-45, kernels.FINE),
     ],
 )
+@pytest.mark.parametrize("run", ["compiled", "interpreted"])
 @pytest.mark.parametrize("wide", [False, True])
-def test_what_a_value_may_be(value, status, wide):
+def test_what_a_value_may_be(value, status, wide, run, interpreted):
+    if run == "interpreted":
+        interpreted()
     dtype, unsigned = (np.float64, np.uint64) if wide else (np.float32, np.uint32)
     infinity, sign = (0x7FF << 52, 1 << 63) if wide else (0x7F8 << 20, 1 << 31)
     data = np.array([1.0, 2.0, value], dtype)
@@ -138,14 +146,20 @@ def test_what_a_value_may_be(value, status, wide):
         assert found[1] == 1  # the row
 
 
-def test_symbols_of_every_length_are_written(make_cells):
+@pytest.mark.parametrize("run", ["compiled", "interpreted"])
+def test_symbols_of_every_length_are_written(make_cells, run, interpreted):
+    if run == "interpreted":
+        interpreted()
     names = ["G" * n for n in range(1, 40)]
     adata = make_cells(3, len(names), density=1.0, n_levels=1)
     adata.var_names = names
     assert c2s.to_cell_sentences(adata).table["cell_sentence"].to_pylist() == [" ".join(names)] * 3
 
 
-def test_column_indices_out_of_range_are_refused_not_read(make_cells):
+@pytest.mark.parametrize("run", ["compiled", "interpreted"])
+def test_column_indices_out_of_range_are_refused_not_read(make_cells, run, interpreted):
+    if run == "interpreted":
+        interpreted()
     for bad in ([0, 1, 7], [-1, 1, 2], [0, 9, 1]):
         matrix = sp.csr_matrix((np.ones(3, np.float32) * 0.5, np.array([0, 1, 2]), np.array([0, 3])), shape=(1, 3))
         adata = make_cells(1, 3)

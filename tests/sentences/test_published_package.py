@@ -150,7 +150,7 @@ def test_the_inverse_is_scored_on_cells_it_was_not_fitted_on(make_cells):
     adata = make_cells(200, n_levels=None)
     fitted = c2s.RankExpressionModel.fit(adata, test_fraction=0.3, seed=5)
     assert fitted.n_cells_fit + fitted.n_cells_test == 200
-    assert 30 < fitted.n_cells_test < 90
+    assert fitted.n_cells_test == 60
     assert f"{fitted.r2_fit:.4f}" in repr(fitted)
     assert f"{fitted.r2_test:.4f}" in repr(fitted)
     # Changing the held-out cells changes their score, and nothing of the fit.

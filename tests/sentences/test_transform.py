@@ -95,6 +95,22 @@ def test_an_obs_column_with_a_reserved_name_is_carried_under_another(make_cells)
     assert sentences.provenance["renamed_obs_columns"] == {"n_genes": "obs_n_genes"}
     with pytest.raises(ObsError, match=r"'n_genes'.*rename"):
         c2s.to_cell_sentences(adata, obs_columns=["n_genes"])
+    adata.obs["obs_n_genes"] = [1, 2, 3]
+    table = c2s.to_cell_sentences(adata).table
+    assert table["obs_n_genes"].to_pylist() == [1, 2, 3]
+    assert table["obs_obs_n_genes"].to_pylist() == [7, 8, 9]
+
+
+def test_columns_named_by_numbers_are_carried(make_cells):
+    adata = make_cells(n_cells=3)
+    adata.obs[7] = ["x", "y", "z"]
+    assert c2s.to_cell_sentences(adata).table["7"].to_pylist() == ["x", "y", "z"]
+
+
+def test_notes_of_another_program_are_left_alone(make_cells):
+    adata = make_cells(n_cells=3)
+    adata.uns["c2s"] = "not ours"
+    assert c2s.to_cell_sentences(adata).provenance["source"] is None
 
 
 def test_a_layer_can_be_read(make_cells, reference):
