@@ -66,15 +66,53 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from c2s.data import load_dataset, read_cells
-    from c2s.errors import C2SError
-    from c2s.hookspecs import hookimpl
-    from c2s.inference import Calibration, embed, generate, score
-    from c2s.metrics import evaluate_predictions
-    from c2s.models import LanguageModel, load_model
-    from c2s.plugins import PluginHost, default_host
-    from c2s.prompts import GeneDropout, PromptTemplate, choose_template
-    from c2s.sentences import CellSentences, RankExpressionModel, parse_sentences, to_cell_sentences
-    from c2s.splits import Split, split_cells
-    from c2s.tasks import Baseline, Chapter, Dataset, Metric, Reward, Task, example_table
-    from c2s.training import SFTConfig, train_sft
+    # Spelled "as" so that type checkers see them as exported.
+    from c2s.data import (
+        load_dataset as load_dataset,
+        read_cells as read_cells,
+    )
+    from c2s.errors import C2SError as C2SError
+    from c2s.hookspecs import hookimpl as hookimpl
+    from c2s.inference import (
+        Calibration as Calibration,
+        embed as embed,
+        generate as generate,
+        score as score,
+    )
+    from c2s.metrics import evaluate_predictions as evaluate_predictions
+    from c2s.models import (
+        LanguageModel as LanguageModel,
+        load_model as load_model,
+    )
+    from c2s.plugins import (
+        PluginHost as PluginHost,
+        default_host as default_host,
+    )
+    from c2s.prompts import (
+        GeneDropout as GeneDropout,
+        PromptTemplate as PromptTemplate,
+        choose_template as choose_template,
+    )
+    from c2s.sentences import (
+        CellSentences as CellSentences,
+        RankExpressionModel as RankExpressionModel,
+        parse_sentences as parse_sentences,
+        to_cell_sentences as to_cell_sentences,
+    )
+    from c2s.splits import (
+        Split as Split,
+        split_cells as split_cells,
+    )
+    from c2s.tasks import (
+        Baseline as Baseline,
+        Chapter as Chapter,
+        Dataset as Dataset,
+        Metric as Metric,
+        Reward as Reward,
+        Task as Task,
+        example_table as example_table,
+    )
+    from c2s.training import (
+        SFTConfig as SFTConfig,
+        train_sft as train_sft,
+    )

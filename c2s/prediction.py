@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from c2s.errors import C2SWarning, ConfigError, GeneError, ObsError
 from c2s.evaluation import Evaluation, baseline_predictions, evaluate_task
-from c2s.inference.batching import TOKENS_PER_BATCH
 from c2s.inference.predict import predict_examples
 from c2s.sentences import to_cell_sentences
 
@@ -31,7 +30,7 @@ def predict_cells(
     cells: AnnData | CellSentences,
     *,
     threshold: float = 0.0,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
+    tokens_per_batch: int | None = None,
     show_progress: bool = False,
 ) -> pa.Table:
     """Predict the task's answer for cells without answers.
@@ -77,7 +76,7 @@ def evaluate_cells(
     n_bootstrap: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
+    tokens_per_batch: int | None = None,
     show_progress: bool = False,
 ) -> Evaluation:
     """Measure a trained task on one part of its split, or on other cells.
@@ -176,7 +175,7 @@ def _predict(
     task: Task,
     examples: pa.Table,
     threshold: float,
-    tokens_per_batch: int,
+    tokens_per_batch: int | None,
     show_progress: bool,
 ) -> pa.Table:
     return predict_examples(

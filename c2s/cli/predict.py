@@ -32,7 +32,6 @@ def predict(
     from c2s.cli.trained import load_trained
     from c2s.data import read_cells
     from c2s.files import atomic_output, refuse_existing
-    from c2s.inference.batching import TOKENS_PER_BATCH
     from c2s.inference.predict import UNASSIGNED, write_predictions
     from c2s.prediction import predict_cells
     from c2s.provenance import RunRecord
@@ -48,7 +47,7 @@ def predict(
         the_task,
         cells,
         threshold=threshold,
-        tokens_per_batch=tokens_per_batch or TOKENS_PER_BATCH,
+        tokens_per_batch=tokens_per_batch,
         show_progress=True,
     )
     # The user's own file comes back as it was, with the columns added: neither normalised nor filtered.

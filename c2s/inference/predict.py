@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from c2s.errors import ConfigError, ObsError
-from c2s.inference.batching import TOKENS_PER_BATCH
 from c2s.inference.calibrate import Calibration, entropy
 from c2s.inference.generate import generate
 from c2s.inference.score import score
@@ -44,7 +43,7 @@ def predict_examples(
     calibration: Calibration | None = None,
     threshold: float = 0.0,
     max_new_tokens: int = 64,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
+    tokens_per_batch: int | None = None,
     show_progress: bool = False,
 ) -> pa.Table:
     """Predict the answer of every example.
