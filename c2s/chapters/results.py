@@ -170,4 +170,7 @@ def _number(value: float | str | None) -> str:
 
 
 def _interval(row: ResultsRow) -> str:
-    return "—" if row.low is None or row.high is None else f"{row.low:.3f}–{row.high:.3f}"
+    if row.low is None or row.high is None:
+        return "—"
+    digits = 3 if max(abs(row.low), abs(row.high)) < 10 else 1
+    return f"{row.low:,.{digits}f}–{row.high:,.{digits}f}"

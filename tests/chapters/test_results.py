@@ -40,6 +40,12 @@ def test_html_escapes_and_scrolls_in_its_own_box() -> None:
     assert "<li>accuracy: other cells</li>" in text
 
 
+def test_large_numbers_are_shown_with_fewer_digits() -> None:
+    result = ResultsTable()
+    result.add("words", 1249.13, low=1246.848, high=1251.497)
+    assert str(result).splitlines()[1].split() == ["words", "—", "1,249.1", "1,246.8–1,251.5"]
+
+
 def test_nan_is_not_measured() -> None:
     result = ResultsTable()
     result.add("x", math.nan, low=math.nan, high=1.0)
