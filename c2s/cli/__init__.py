@@ -141,7 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0; 1 a check or an unforeseen error failed; 2 a usage error or a `C2SError`; 130 Ctrl-C.
     """
     try:
-        typer.main.get_command(app)(args=None if arguments is None else list(arguments), prog_name="c2s")
+        with warnings.catch_warnings():
+            warnings.showwarning = _one_line_for_plugins(warnings.showwarning)
+            typer.main.get_command(app)(args=None if arguments is None else list(arguments), prog_name="c2s")
     except C2SError as error:
         if os.environ.get("C2S_DEBUG", "") not in {"", "0"}:
             raise
@@ -160,6 +162,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _one_line_for_plugins(usual: Any) -> Any:
+    """Show a broken plugin as one line, without the place in our code; every other warning as usual."""
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category.__module__ == "c2s.plugin_report":
+            print(f"Warning: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *where, **more)
+
+    return show
 
 
 def _extra_with(module: str) -> str:

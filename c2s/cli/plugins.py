@@ -153,7 +153,10 @@ def _tasks(host: PluginHost, info: PluginInfo) -> list[dict[str, Any]]:
                 "title": task.title,
                 "version": task.version,
                 "paper section": task.paper_section or "-",
-                "options": [f"{f.name}={f.default!r}" for f in dataclasses.fields(task)],
+                "options": [
+                    f.name if f.default is dataclasses.MISSING else f"{f.name}={f.default!r}"
+                    for f in dataclasses.fields(task)
+                ],
                 "prompts": f"{task.prompts} ({templates} templates)",
                 "metrics": list(task.metrics),
                 "rewards": list(task.rewards),

@@ -247,6 +247,25 @@ def test_broken_plugin_is_a_warning_and_the_command_works(runner, plugin) -> Non
     assert len(err.splitlines()) == 1
 
 
+def test_a_core_command_that_needs_plugins_warns_in_one_line(tmp_path: Path) -> None:
+    info = tmp_path / "c2s_broken-0.4.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: c2s-broken\nVersion: 0.4\n")
+    (info / "entry_points.txt").write_text("[c2s]\nbroken = no_such_module_here\n")
+    path = os.pathsep.join([str(tmp_path), str(Path(c2s.__file__).parents[1])])
+    done = run("plugins", "new", "my-task", "--folder", str(tmp_path / "new"), PYTHONPATH=path)
+    assert done.returncode == 0
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("Warning: plugin 'broken' (distribution c2s-broken 0.4) is broken")
+
+
+def test_other_warnings_are_shown_as_usual(runner, plugin) -> None:
+    plugin("raising", RAISING.replace("import no_such_package_here", "import warnings; warnings.warn('as usual')"))
+    with pytest.warns(UserWarning, match="as usual"):
+        assert runner("fail", "extra")[0] == 0
+
+
 def test_list_shows_working_and_broken_plugins(runner, plugin) -> None:
     plugin("raising", RAISING)
     plugin("broken", "import no_such_package_here")
@@ -280,6 +299,59 @@ def test_info_of_a_plugin(runner, plugin) -> None:
     _, out, _ = runner("plugins", "info", "core", "--json")
     facts = json.loads(out)
     assert facts["entries"]["metrics"][0]["target"] == "c2s.metrics:accuracy_metric"
+
+
+TASKS = """
+    from dataclasses import dataclass
+    from c2s import PromptTemplate, Task, hookimpl
+
+    @dataclass(frozen=True)
+    class Mine(Task):
+        name = "mine"
+        title = "What is mine"
+        prompts = "mine"
+        metrics = ("accuracy", "macro_f1")
+        label: str
+        depth: int = 3
+        columns = ()
+        def split(self, obs, *, seed=0): ...
+        def examples(self, sentences, templates, *, seed=0, answers=True): ...
+
+    @hookimpl
+    def c2s_register_prompts(register):
+        register("mine", [PromptTemplate("mine/a", "{cell_sentence}", "{label}")])
+
+    @hookimpl
+    def c2s_register_tasks(register):
+        register("mine", "cli_plugin_tasks:Mine", summary="one of two")
+        register("gone", "cli_plugin_tasks:Gone")
+"""
+
+
+def test_info_shows_what_a_task_asks_for(runner, plugin) -> None:
+    plugin("tasks", TASKS)
+    code, out, err = runner("plugins", "info", "tasks")
+    assert code == 0
+    assert "  mine  cli_plugin_tasks:Mine  -- one of two" in out
+    assert "task mine\n  title: What is mine\n  version: 0.1.0\n  paper section: -\n" in out
+    assert "  options: label, depth=3\n  prompts: mine (1 templates)\n  metrics: accuracy, macro_f1\n" in out
+    assert "  rewards: -\n" in out
+    assert err.startswith("Warning: the task 'gone' of plugin 'tasks' (distribution c2s-tasks 0.4) cannot be")
+
+
+def test_ctrl_c_while_plugins_are_loaded(runner, plugin) -> None:
+    plugin("slow", "raise KeyboardInterrupt")
+    assert runner("no-such-command")[0] == 130
+    assert runner("--help")[0] == 130
+
+
+def test_strict_loading_is_an_error_of_one_line(runner, plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin("broken", "import no_such_package_here")
+    monkeypatch.setenv("C2S_STRICT_PLUGINS", "1")
+    code, _, err = runner("--help")
+    assert code == 2
+    assert err.startswith("Error: plugin 'broken' (distribution c2s-broken 0.4) is broken: it cannot be imported")
+    assert len(err.splitlines()) == 1
 
 
 def test_info_of_a_broken_plugin_says_why(runner, plugin) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from c2s import CellSentences, PromptTemplate, Task, builtin, example_table, spl
 from c2s.errors import ContextError
 from c2s.hookspecs import hookimpl
 from c2s.plugins import PluginHost
-from c2s.testing import Case, TaskContract, checks, running, scoring, simulated_cells
+from c2s.testing import Case, TaskContract, checks, digest, running, scoring, simulated_cells
 from c2s.testing.checking import check
 
 CELLS = simulated_cells()
@@ -124,6 +126,25 @@ def test_broken_task_is_caught(broken: type[Task], clause: Any, message: str) ->
     tasks._seen.clear()
     with pytest.raises(AssertionError, match=message):
         clause(case_of(broken()))
+
+
+def test_digest_is_the_same_when_made_from_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SENTENCES.write_parquet(tmp_path / "cells.parquet")
+    order = {
+        "module": "contract_tasks",
+        "class": "Sound",
+        "options": {"label": "tissue"},
+        "templates": [[t.name, t.text, t.answer] for t in TEMPLATES],
+        "cells": str(tmp_path / "cells.parquet"),
+        "path": [],
+    }
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(order)))
+    digest.main()
+    printed = capsys.readouterr().out.strip()
+    assert printed == checks.examples_digest(Sound(label="tissue"), SENTENCES, TEMPLATES)
+    assert printed != checks.examples_digest(Sound(), SENTENCES, TEMPLATES)
 
 
 def test_every_clause_has_a_task_that_breaks_it() -> None:

@@ -18,7 +18,10 @@ def test_package_is_complete(tmp_path: Path) -> None:
     written = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert written == {
         *(".gitignore", "CHANGELOG.md", "README.md", "pyproject.toml", "tests/test_task.py"),
-        *(f"c2s_my_task/{m}.py" for m in ("__init__", "answers", "metrics", "plugin", "prompts", "rewards", "task")),
+        *(
+            f"c2s_my_task/{m}.py"
+            for m in ("__init__", "answers", "metrics", "plugin", "prompts", "rewards", "task")
+        ),
         "c2s_my_task/py.typed",
     }
     project = tomllib.loads((folder / "pyproject.toml").read_text())
