@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from c2s.inference.batching import (
-    TOKENS_PER_BATCH,
     as_texts,
+    batch_tokens,
     check_context,
+    decoder,
     encode,
     evaluating,
     length_buckets,
@@ -28,7 +29,7 @@ def embed(
     model: LanguageModel,
     texts: Sequence[str],
     *,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
+    tokens_per_batch: int | None = None,
     show_progress: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Embed texts as the mean of the last hidden state over their real tokens.
@@ -44,7 +45,7 @@ def embed(
     texts
         Texts, usually prompts that hold a cell sentence.
     tokens_per_batch
-        Most tokens of one forward pass after padding.
+        Most tokens of one forward pass after padding; by default what suits the device.
     show_progress
         Show a progress bar.
 
@@ -57,16 +58,19 @@ def embed(
     ------
     PromptError
         A text is not a string or is empty.
+    ConfigError
+        `tokens_per_batch` is not positive.
     ContextError
         A text does not fit the context.
     """
     listed = as_texts(texts, what="text")
+    per_batch = batch_tokens(model, tokens_per_batch)
     tokens = encode(model, listed)
     check_context(model, [len(t) for t in tokens], 0, "")
-    result = np.empty((len(listed), _body(model.model).config.hidden_size), dtype=np.float32)
+    result = np.empty((len(listed), decoder(model.model).config.hidden_size), dtype=np.float32)
     with evaluating(model) as network, progress("embedding", len(listed), enabled=show_progress) as advance:
-        body = _body(network)
-        for batch in length_buckets([len(t) for t in tokens], tokens_per_batch):
+        body = decoder(network)
+        for batch in length_buckets([len(t) for t in tokens], per_batch):
             padded = pad_left([tokens[i] for i in batch], padding_token(model), network.device)
             output = body(
                 input_ids=padded.input_ids,
@@ -80,9 +84,3 @@ def embed(
             result[batch] = (total / padded.mask.sum(1, keepdim=True)).cpu().numpy()
             advance(len(batch))
     return result
-
-
-def _body(network: Any) -> Any:
-    """Return the network without its output layer; adapters (LoRA) sit inside it and stay in use."""
-    inner = network.get_base_model() if hasattr(network, "get_base_model") else network
-    return inner.get_decoder()

@@ -11,8 +11,8 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from c2s.errors import ConfigError, PromptError
 from c2s.inference.batching import (
-    TOKENS_PER_BATCH,
     as_texts,
+    batch_tokens,
     check_context,
     encode,
     end_of_text,
@@ -37,7 +37,7 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
     request_ids: Sequence[str] | None = None,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
+    tokens_per_batch: int | None = None,
     show_progress: bool = False,
 ) -> list[str]:
     """Continue each prompt until the end of text or `max_new_tokens`.
@@ -63,7 +63,7 @@ def generate(
         What tells requests with the same prompt apart; by default, how many times the prompt came before. Give ids
         where the requests of one experiment are spread over several calls.
     tokens_per_batch
-        Most tokens of one batch, new ones included.
+        Most tokens of one batch, new ones included; by default what suits the device.
     show_progress
         Show a progress bar.
 
@@ -82,6 +82,7 @@ def generate(
         A prompt and its answer may not fit the context.
     """
     texts = as_texts(prompts)
+    per_batch = batch_tokens(model, tokens_per_batch)
     _check_arguments(max_new_tokens, temperature, top_p)
     seeds = _request_seeds(texts, request_ids, seed)
     tokens = encode(model, texts)
@@ -95,7 +96,7 @@ def generate(
         pad_token_id=padding_token(model),
     )
     with evaluating(model) as network, progress("generating", len(texts), enabled=show_progress) as advance:
-        for batch in length_buckets([len(t) + max_new_tokens for t in tokens], tokens_per_batch):
+        for batch in length_buckets([len(t) + max_new_tokens for t in tokens], per_batch):
             padded = pad_left([tokens[i] for i in batch], padding_token(model), network.device)
             processors = LogitsProcessorList()
             if temperature > 0:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from c2s.errors import ConfigError, ModelError, PromptError
 from c2s.inference.batching import (
-    TOKENS_PER_BATCH,
     as_texts,
+    batch_tokens,
     check_context,
     common_prefix,
     encode,
@@ -31,8 +31,8 @@ from c2s.progress import progress
 if TYPE_CHECKING:
     from c2s.models import LanguageModel
 
-#: Characters at the end of a prompt that can take part in a token which also covers the beginning of a label.
-_TAIL = 64
+#: Words at the end of a prompt that may decide whether a token covers both its end and the beginning of a label.
+_TAIL_WORDS = 3
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def score(
     prompts: Sequence[str],
     candidates: Sequence[str],
     *,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
+    tokens_per_batch: int | None = None,
     show_progress: bool = False,
 ) -> Scores:
     """Score every label for every prompt (used for annotation, section 4.6.1).
@@ -97,7 +97,7 @@ def score(
     candidates
         At least two different labels.
     tokens_per_batch
-        Most prompt tokens of one forward pass after padding.
+        Most prompt tokens of one forward pass after padding; by default what suits the device.
     show_progress
         Show a progress bar.
 
@@ -109,7 +109,8 @@ def score(
     Raises
     ------
     ConfigError
-        The candidates are fewer than two, empty, repeated or the same to the tokenizer; all problems are named.
+        The candidates are fewer than two, empty, repeated or the same to the tokenizer (all problems are named),
+        or `tokens_per_batch` is not positive.
     PromptError
         A prompt is not a text or is empty.
     ContextError
@@ -119,6 +120,7 @@ def score(
     """
     texts = as_texts(prompts)
     labels = _checked_candidates(candidates)
+    per_batch = batch_tokens(model, tokens_per_batch)
     result = np.empty((len(texts), len(labels)), dtype=np.float64)
     groups = _shared_prefixes(model, texts, labels)
     for group in groups:
@@ -130,7 +132,7 @@ def score(
             for stem, members in scorer.families(group.prefixes):
                 prefixes = [group.prefixes[i] for i in members]
                 cache = scorer.read_stem(prefixes[0][:stem])
-                for batch in length_buckets([len(prefix) - stem for prefix in prefixes], tokens_per_batch):
+                for batch in length_buckets([len(prefix) - stem for prefix in prefixes], per_batch):
                     rests = [prefixes[i][stem:] for i in batch]
                     places = [group.places[members[i]] for i in batch]
                     result[places] = scorer.score(cache, rests, group.continuations)
@@ -178,7 +180,8 @@ def _shared_prefixes(model: LanguageModel, prompts: Sequence[str], labels: Seque
     groups: dict[tuple[tuple[int, ...], ...], _Group] = {}
     known: dict[str, tuple[int, tuple[tuple[int, ...], ...]]] = {}
     for place, (prompt, tokens) in enumerate(zip(prompts, encode(model, prompts), strict=True)):
-        tail = prompt[-_TAIL:]
+        words = prompt.rsplit(maxsplit=_TAIL_WORDS)
+        tail = prompt.removeprefix(words[0]) if len(words) > _TAIL_WORDS else prompt
         if tail not in known:
             known[tail] = _continuations(model, prompt, tokens, labels, end)
         dropped, continuations = known[tail]

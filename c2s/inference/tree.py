@@ -1,28 +1,37 @@
 """Running a network so that nothing is computed twice: common beginnings, prompts, and labels as a tree.
 
-Three stages share one cache of keys and values. What all prompts of a template begin with runs once; each
-prompt's own part runs behind it; the labels run as one tree of tokens behind the prompt, each token seeing the
-prompt and its own ancestors. A batch costs its prompts' own tokens plus one position per distinct beginning of a
-label.
+What all prompts of a template begin with runs once. Behind its keys and values, each prompt's own part and the
+tree of its labels run as one sequence: every token of the prompt sees those before it, every token of the tree
+sees the prompt and its own ancestors. A batch costs its prompts' own tokens plus one position per distinct
+beginning of a label, and what comes after the last attention is computed only where it is read.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from c2s.inference.batching import families, pad_left
+from c2s.inference.batching import PaddedBatch, decoder, families, pad_left
 from c2s.inference.trie import LabelTrie, tries_within
 
 #: Model families whose attention takes the tree's own mask; the tests compare each with plain forward passes.
 TREE_MODELS = frozenset({"gemma", "gemma2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"})
-#: Most logits held at once (float32: 256 MB); bounds labels per pass for large vocabularies.
-MOST_LOGITS = 2**26
+#: Most logits held at once (float32: 256 MB), a vocabulary counting as 16,384 words at least; bounds the tree.
+MOST_LOGITS, LEAST_VOCABULARY = 2**26, 2**14
+
+
+class _Context(NamedTuple):
+    """What the network has read: its cache, which of the cached tokens are real, and their positions."""
+
+    cache: Any
+    mask: torch.Tensor  # int64 [prompts, tokens]
+    positions: torch.Tensor  # int64 [prompts, tokens]
 
 
 class TreeScorer:
@@ -39,6 +48,7 @@ class TreeScorer:
     def __init__(self, network: Any, pad: int) -> None:
         self.network, self.pad = network, pad
         config = network.config
+        self.vocabulary = max(int(config.get_text_config().vocab_size), LEAST_VOCABULARY)
         self.takes_trees = config.model_type in TREE_MODELS and config._attn_implementation in {"eager", "sdpa"}
         layer_types = set(getattr(config, "layer_types", None) or ())
         self.window: int | None = getattr(config, "sliding_window", None)
@@ -47,18 +57,14 @@ class TreeScorer:
         self.mixes_layers = "full_attention" in layer_types
 
     def families(self, prefixes: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
-        """Group prompts by common beginning where the network can read the rest behind a shared one.
-
-        Padding comes between the two. Windows count it, so texts longer than the window are read whole.
-        """
-        fits = self.window is None or max(map(len, prefixes), default=0) <= self.window
-        return families(prefixes) if self.takes_trees and fits else [(0, list(range(len(prefixes))))]
+        """Group prompts by common beginning (see `batching.families`), where the network can share one."""
+        return families(prefixes) if self.takes_trees else [(0, list(range(len(prefixes))))]
 
     def read_stem(self, stem: Sequence[int]) -> Any:
         """Return the cache of one text, batch size 1; empty for an empty text."""
         from transformers import DynamicCache
 
-        # Without a config the cache keeps every key, those a sliding window drops too: the tree masks them itself.
+        # Without a config the cache keeps every key, those a sliding window drops too: our masks leave them out.
         cache = DynamicCache()
         if stem:
             ids = torch.tensor([list(stem)], device=self.network.device)
@@ -84,84 +90,108 @@ class TreeScorer:
         numpy.ndarray
             float64 ``[prompts, continuations]``.
         """
-        cache, mask, positions, after_prompt = self._read_prompts(stem, rests)
-        most_nodes = max(1, MOST_LOGITS // (len(rests) * after_prompt.shape[-1]))
-        branch = self._tree_logits if self.takes_trees else self._path_logits
+        batch = pad_left(rests, self.pad, self.network.device)
+        tries = tries_within(continuations, max(1, MOST_LOGITS // (len(rests) * self.vocabulary)))
         result = np.empty((len(rests), len(continuations)), dtype=np.float64)
-        for indices, trie in tries_within(continuations, most_nodes):
-            logits = after_prompt
-            if len(trie.tokens):
-                logits = torch.cat([after_prompt, branch(cache, mask, positions, trie)], dim=1)
+        run = self._logits if self.takes_trees else self._logits_by_path
+        for (indices, trie), logits in zip(tries, run(stem, batch, [trie for _, trie in tries]), strict=True):
             nodes, tokens = torch.from_numpy(trie.step_node), torch.from_numpy(trie.step_token)
             logits = logits.float()
             steps = logits[:, nodes, tokens] - logits.logsumexp(-1)[:, nodes]
             result[:, indices] = trie.totals(steps.double().cpu().numpy())
         return result
 
-    def _read_prompts(
-        self, stem: Any, rests: Sequence[Sequence[int]]
-    ) -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Run the prompts' own parts behind the stem.
+    def _logits(self, stem: Any, batch: PaddedBatch, tries: Sequence[LabelTrie]) -> Iterator[torch.Tensor]:
+        """Yield the logits after the prompt and after each node, ``[prompts, 1 + nodes, vocabulary]``, per tree.
 
-        Returns
-        -------
-        tuple
-            The cache; which of its keys are real and their positions, int64 ``[prompts, keys]``; and the logits
-            after each prompt, ``[prompts, 1, vocabulary]``.
+        The first tree runs together with the prompts; for the others, the prompts are in the cache.
         """
-        from transformers import DynamicCache
+        rows, start = len(batch.mask), stem.get_seq_length()
+        read = torch.arange(start, device=batch.mask.device).expand(rows, -1)
+        context = _Context(_repeated(stem, rows), torch.ones_like(read), read)
+        rest = batch._replace(positions=batch.positions + start)
+        after_prompt = None
+        for trie in tries:
+            logits = self._run(context, rest, trie)
+            context.cache.crop(-len(trie.tokens))
+            if after_prompt is None:
+                after_prompt = logits[:, :1]
+                context = context._replace(
+                    mask=torch.cat([context.mask, rest.mask], 1),
+                    positions=torch.cat([context.positions, rest.positions], 1),
+                )
+                rest = PaddedBatch(*(part[:, :0] for part in rest))
+            else:
+                logits = torch.cat([after_prompt, logits], dim=1)
+            yield logits
 
-        batch = pad_left(rests, self.pad, self.network.device)
-        cache, start = DynamicCache(), stem.get_seq_length()
-        for index, layer in enumerate(stem.layers):
-            shape = (len(rests), -1, -1, -1)
-            cache.update(layer.keys.expand(shape), layer.values.expand(shape), index)
-        before = torch.arange(start, device=batch.mask.device).expand(len(rests), -1)
-        mask = torch.cat([torch.ones_like(before), batch.mask], dim=1)
-        output = self.network(
-            input_ids=batch.input_ids,
-            attention_mask=mask,
-            position_ids=batch.positions + start,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return cache, mask, torch.cat([before, batch.positions + start], dim=1), output.logits[:, -1:]
-
-    def _tree_logits(
-        self, cache: Any, mask: torch.Tensor, key_positions: torch.Tensor, trie: LabelTrie
-    ) -> torch.Tensor:
-        """Run the tree as one sequence behind the cached prompts, and take it out of the cache again.
+    def _run(self, context: _Context, rest: PaddedBatch, trie: LabelTrie) -> torch.Tensor:
+        """Run the rest of each prompt, if any, and a tree behind it, as one sequence.
 
         Returns
         -------
         torch.Tensor
-            Logits after each node, ``[prompts, nodes, vocabulary]``.
+            Logits after the prompt, if there is any rest of it, and after each node.
         """
-        rows, keys = mask.shape
-        positions = mask.sum(-1, keepdim=True) - 1 + torch.from_numpy(trie.depth).to(mask.device)
-        visible = torch.cat(
-            [
-                mask.bool()[:, None, :].expand(rows, len(trie.tokens), keys),
-                torch.from_numpy(trie.visible).to(mask.device).expand(rows, -1, -1),
-            ],
-            dim=-1,
-        )
-        output = self.network(
-            input_ids=torch.from_numpy(trie.tokens).to(mask.device).expand(rows, -1),
-            attention_mask=self._attention_masks(visible, torch.cat([key_positions, positions], 1), positions),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        cache.crop(-len(trie.tokens))
+        rows, length = rest.mask.shape
+        nodes = len(trie.tokens)
+        device = rest.mask.device
+        real = torch.cat([context.mask, rest.mask, rest.mask.new_ones(rows, nodes)], dim=1)
+        depth = torch.from_numpy(trie.depth).to(device)
+        lengths = context.mask.sum(1, keepdim=True) + rest.mask.sum(1, keepdim=True)
+        positions = torch.cat([rest.positions, lengths - 1 + depth], dim=1)
+        # Who may see whom, before padding: [rest and nodes, context and rest and nodes].
+        before = context.mask.shape[1]
+        visible = torch.ones((length + nodes, before + length + nodes), dtype=torch.bool, device=device)
+        visible[:length, before:].tril_()
+        visible[length:, before + length :] = torch.from_numpy(trie.visible).to(device)
+        seen = visible[None] & real[:, None].bool() if (real == 0).any() else visible[None]
+        masks = self._attention_masks(seen, torch.cat([context.positions, positions], 1), positions)
+        wanted = nodes + bool(length)
+        with self._last_feed_forward_at(wanted, of=length + nodes):
+            output = self.network(
+                input_ids=torch.cat(
+                    [rest.input_ids, torch.from_numpy(trie.tokens).to(device).expand(rows, -1)], 1
+                ),
+                attention_mask=masks,
+                position_ids=positions,
+                past_key_values=context.cache,
+                use_cache=True,
+                logits_to_keep=wanted,
+            )
         logits: torch.Tensor = output.logits
         return logits
+
+    @contextmanager
+    def _last_feed_forward_at(self, wanted: int, *, of: int) -> Iterator[None]:
+        """Run the last layer's feed-forward part for the last `wanted` positions only, and give 0 for the others.
+
+        Nothing after it mixes positions, and only the last ones are read. In a network of two layers this is a
+        quarter of the work.
+        """
+        layers = getattr(decoder(self.network), "layers", None)
+        feed_forward = getattr(layers[-1], "mlp", None) if layers is not None else None
+        if feed_forward is None or wanted == of:
+            yield
+            return
+
+        def cut(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            return (inputs[0][:, -wanted:], *inputs[1:])
+
+        def fill(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.pad(output, (0, 0, of - wanted, 0))
+
+        hooks = [feed_forward.register_forward_pre_hook(cut), feed_forward.register_forward_hook(fill)]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _attention_masks(
         self, visible: torch.Tensor, key_positions: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Turn visibility ``[prompts, nodes, keys]`` into the additive masks of the network's attention layers.
+        """Turn visibility ``[prompts or 1, queries, keys]`` into the additive masks of the attention layers.
 
         A sliding window counts positions of the text, not places in the packed tree.
         """
@@ -171,38 +201,50 @@ class TreeScorer:
             mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
             return mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
 
-        if self.window is None:
+        if self.window is None or int(positions.max()) < self.window:
             return additive(visible)
         near = visible & (key_positions[:, None, :] > positions[:, :, None] - self.window)
-        if not self.mixes_layers or torch.equal(near, visible):
+        if not self.mixes_layers:
             return additive(near)
         return {"full_attention": additive(visible), "sliding_attention": additive(near)}
 
-    def _path_logits(
-        self, cache: Any, mask: torch.Tensor, key_positions: torch.Tensor, trie: LabelTrie
-    ) -> torch.Tensor:
-        """Do what `_tree_logits` does for a network without tree masks: one pass per path, on a copy of the cache.
+    def _logits_by_path(self, stem: Any, batch: PaddedBatch, tries: Sequence[LabelTrie]) -> Iterator[torch.Tensor]:
+        """Do what `_logits` does for a network without tree masks: one pass per path, on a copy of the cache."""
+        from transformers import DynamicCache
 
-        Returns
-        -------
-        torch.Tensor
-            Logits after each node, ``[prompts, nodes, vocabulary]``.
-        """
-        rows = len(mask)
-        has_child = (trie.visible & ~np.eye(len(trie.tokens), dtype=np.bool_)).any(axis=0)
-        logits: torch.Tensor | None = None
-        for leaf in np.flatnonzero(~has_child):
-            path = np.flatnonzero(trie.visible[leaf])
-            ids = torch.from_numpy(trie.tokens[path]).to(mask.device).expand(rows, -1)
-            output = self.network(
-                input_ids=ids,
-                attention_mask=torch.cat([mask, torch.ones_like(ids)], dim=1),
-                position_ids=mask.sum(-1, keepdim=True) - 1 + torch.from_numpy(trie.depth[path]).to(mask.device),
-                past_key_values=copy.deepcopy(cache),
-                use_cache=True,
-            )
-            if logits is None:
-                logits = output.logits.new_empty((rows, len(trie.tokens), output.logits.shape[-1]))
-            logits[:, torch.from_numpy(path).to(mask.device)] = output.logits
-        assert logits is not None  # the tree has at least one node
-        return logits
+        cache = DynamicCache()
+        output = self.network(
+            input_ids=batch.input_ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        last = batch.positions[:, -1:]
+        for trie in tries:
+            logits = output.logits.new_empty((len(last), 1 + len(trie.tokens), output.logits.shape[-1]))
+            logits[:, :1] = output.logits[:, -1:]
+            has_child = (trie.visible & ~np.eye(len(trie.tokens), dtype=np.bool_)).any(axis=0)
+            for leaf in np.flatnonzero(~has_child):
+                path = np.flatnonzero(trie.visible[leaf])
+                ids = torch.from_numpy(trie.tokens[path]).to(last.device).expand(len(last), -1)
+                branch = self.network(
+                    input_ids=ids,
+                    attention_mask=torch.cat([batch.mask, torch.ones_like(ids)], dim=1),
+                    position_ids=last + torch.from_numpy(trie.depth[path]).to(last.device),
+                    past_key_values=copy.deepcopy(cache),
+                    use_cache=True,
+                )
+                logits[:, torch.from_numpy(path + 1).to(last.device)] = branch.logits
+            yield logits
+
+
+def _repeated(cache: Any, rows: int) -> Any:
+    """Return a new cache that holds that of one text for each of `rows` prompts."""
+    from transformers import DynamicCache
+
+    repeated = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        repeated.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), index)
+    return repeated
