@@ -68,6 +68,6 @@ def test_the_sum_is_divided_by_the_labels_of_the_whole_step() -> None:
 
 def test_validation_loss_is_the_mean_over_labels_whatever_the_batch_size() -> None:
     model, examples = make_model(), make_examples(7)
-    expected = plain_loss(model, batch_of(model, "answer"))
+    expected = plain_loss(model, batch_of(model, "answer")).detach()
     for batch_size in (1, 3, 16):
         assert validation_loss(model, examples, batch_size=batch_size) == pytest.approx(float(expected), rel=1e-5)

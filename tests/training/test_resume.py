@@ -140,6 +140,25 @@ def test_resuming_a_finished_run_returns_it(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_run_killed_after_patience_ran_out_is_not_trained_further(tmp_path: Path) -> None:
+    def run(also_write: Any) -> Any:
+        scores = iter([3.0, 2.0, 1.0])
+        return train_sft(
+            make_model(), make_examples(), out=tmp_path / "out", evaluate=lambda model: {"score": next(scores)},
+            config=SFTConfig(max_steps=9, batch_size=8, save_steps=1, eval_every=1, patience=2),
+            resume=True, also_write=also_write, show_progress=False,
+        )  # fmt: skip
+
+    def interrupt(model: Any, folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupt)
+    result = run(None)
+    assert (result.steps, result.best_step, result.stopped_early) == (3, 1, True)
+    assert len(result.losses) == 3
+
+
 def test_a_folder_of_something_else_is_not_resumed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(TrainingError, match="not written by a training run"):
