@@ -1,11 +1,12 @@
 """Predicting cell types, ours and the peer's, on the same checkpoint, prompts and machine, in one run.
 
 ``python benchmarks/predict.py [--quick] [--model FOLDER]``. The 700 cells of `pbmc68k_reduced`, 64 genes a cell,
-the prompts of the peer's own templates, and one tiny GPT-NeoX that is first trained on 560 of the cells, so that it
-answers with a label and stops. The peer's `predict_cell_types_of_data` loads the checkpoint, formats the prompts
-and generates greedily, one cell at a time; ours loads the same checkpoint and scores the ten labels. Both are timed
-from the call to the labels, with torch's default number of threads. The peer states no number format for this task,
-so transformers follows the checkpoint's and nothing needs patching: float32, and a bfloat16 copy where it says so.
+the prompts of the peer's own templates, and one tiny GPT-NeoX that is first trained on 560 of the cells, so that
+it answers with a label and stops. The peer's `predict_cell_types_of_data` loads the checkpoint, formats the
+prompts and generates greedily, one cell at a time; ours loads the same checkpoint and scores the ten labels. Both
+are timed from the call to the labels, with torch's default number of threads. The peer states no number format for
+this task, so transformers follows the checkpoint's and nothing needs patching: float32, and a bfloat16 copy where
+it says so.
 """
 
 from __future__ import annotations

@@ -237,10 +237,14 @@ def check_context(model: LanguageModel, lengths: Sequence[int], extra: int, what
         )
 
 
+def unwrapped(network: Any) -> Any:
+    """Return the network inside PEFT's wrapper; adapters (LoRA) sit inside its layers and stay in use."""
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
 def decoder(network: Any) -> Any:
-    """Return a network without its output layer; adapters (LoRA) sit inside it and stay in use."""
-    inner = network.get_base_model() if hasattr(network, "get_base_model") else network
-    return inner.get_decoder()
+    """Return a network without its output layer."""
+    return unwrapped(network).get_decoder()
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from c2s.inference.batching import (
     length_buckets,
     pad_left,
     padding_token,
+    unwrapped,
 )
 from c2s.progress import progress
 from c2s.prompts import stable_hash
@@ -88,20 +90,23 @@ def generate(
     tokens = encode(model, texts)
     check_context(model, [len(t) for t in tokens], max_new_tokens, "the answer (max_new_tokens)")
     answers = [""] * len(texts)
-    # A fresh configuration: what a checkpoint says about sampling must not leak in.
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         eos_token_id=end_of_text(model),
         pad_token_id=padding_token(model),
     )
-    with evaluating(model) as network, progress("generating", len(texts), enabled=show_progress) as advance:
+    with (
+        evaluating(model) as network,
+        _without_own_settings(network) as plain,
+        progress("generating", len(texts), enabled=show_progress) as advance,
+    ):
         for batch in length_buckets([len(t) + max_new_tokens for t in tokens], per_batch):
             padded = pad_left([tokens[i] for i in batch], padding_token(model), network.device)
             processors = LogitsProcessorList()
             if temperature > 0:
                 processors.append(_Draw([seeds[i] for i in batch], temperature, top_p))
-            output = network.generate(
+            output = plain.generate(
                 input_ids=padded.input_ids,
                 attention_mask=padded.mask,
                 generation_config=config,
@@ -113,6 +118,21 @@ def generate(
                 answers[index] = text.strip()
             advance(len(batch))
     return answers
+
+
+@contextmanager
+def _without_own_settings(network: Any) -> Iterator[Any]:
+    """Yield the network without the generation settings of its checkpoint, and put them back afterwards.
+
+    transformers fills whatever a call leaves open from them: a checkpoint's repetition penalty or top-k would change
+    answers although nobody asked for it.
+    """
+    inner = unwrapped(network)
+    own, inner.generation_config = inner.generation_config, GenerationConfig()
+    try:
+        yield inner
+    finally:
+        inner.generation_config = own
 
 
 def _check_arguments(max_new_tokens: int, temperature: float, top_p: float) -> None:

@@ -96,7 +96,7 @@ class TreeScorer:
         run = self._logits if self.takes_trees else self._logits_by_path
         for (indices, trie), logits in zip(tries, run(stem, batch, [trie for _, trie in tries]), strict=True):
             nodes, tokens = torch.from_numpy(trie.step_node), torch.from_numpy(trie.step_token)
-            logits = logits.float()
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             steps = logits[:, nodes, tokens] - logits.logsumexp(-1)[:, nodes]
             result[:, indices] = trie.totals(steps.double().cpu().numpy())
         return result
@@ -199,7 +199,8 @@ class TreeScorer:
         def additive(seen: torch.Tensor) -> torch.Tensor:
             dtype = self.network.dtype
             mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-            return mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+            # Finite also where a float64 network takes its softmax in float32: rows of padding see nothing at all.
+            return mask.masked_fill(~seen, max(torch.finfo(dtype).min, torch.finfo(torch.float32).min))[:, None]
 
         if self.window is None or int(positions.max()) < self.window:
             return additive(visible)
