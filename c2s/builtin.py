@@ -18,7 +18,9 @@ def c2s_register_metrics(register: Register) -> None:
 @hookimpl
 def c2s_register_chapters(register: Register) -> None:
     """Register the chapters of the book."""
-    register("how-to-read", "c2s.chapters.shipped:HOW_TO_READ", summary="what the chapters are and how to run them")
+    register(
+        "how-to-read", "c2s.chapters.shipped:HOW_TO_READ", summary="what the chapters are and how to run them"
+    )
     register(
         "cells-as-sentences",
         "c2s.chapters.shipped:CELLS_AS_SENTENCES",
@@ -40,5 +42,7 @@ def c2s_register_datasets(register: Register) -> None:
     register("liver_he2020", "c2s.data.datasets:LIVER_HE2020", summary="2,839 liver cells of one donor")
     register("breast_wu2021", "c2s.data.datasets:BREAST_WU2021", summary="1,564 cells of a breast tumour")
     register("tcell_wu2020", "c2s.data.datasets:TCELL_WU2020", summary="200 T cells of 14 patients, 5 tissues")
-    register("kang_ifnb", "c2s.data.datasets:KANG_IFNB", summary="1,975 blood cells with and without interferon beta")
+    register(
+        "kang_ifnb", "c2s.data.datasets:KANG_IFNB", summary="1,975 blood cells with and without interferon beta"
+    )
     register("kang_control", "c2s.data.datasets:KANG_CONTROL", summary="12,261 blood cells of 8 donors")

@@ -214,8 +214,8 @@ def _read(folder: Path, name: str, preset: ModelPreset | None, device: str, dtyp
         AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise ModelError(
-            f"{folder / 'config.json'} (type {settings.get('model_type')!r}) is not a configuration that Transformers "
-            f"knows: {_first_line(error)}.",
+            f"{folder / 'config.json'} (type {settings.get('model_type')!r}) is not a configuration that "
+            f"Transformers knows: {_first_line(error)}.",
             fix="use a causal language model that Transformers knows, or update transformers.",
         ) from error
     try:

@@ -202,7 +202,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         """Read weights back through ``from_pretrained``, and miss none.
 
         Transformers 5.23 matches the names in the file with those in memory loosely, and saving renames some
-        (GPT-NeoX's ``lm_head`` becomes ``embed_out``): its own way would leave such weights as they were, silently.
+        (GPT-NeoX's ``lm_head`` becomes ``embed_out``): its own way would silently leave such weights as they were.
         """
         network = self.accelerator.unwrap_model(self.model)
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or not isinstance(network, PreTrainedModel):

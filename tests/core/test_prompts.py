@@ -7,8 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from c2s.errors import PromptError
 from c2s.prompts import GeneDropout, PromptTemplate, choose_template, stable_hash

@@ -8,8 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import c2s
 from c2s.errors import C2SWarning, ConfigError, MatrixError, ObsError

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from c2s.prompts import GeneDropout
-from c2s.training import SFTConfig, train_sft
-from c2s.training import trainer as trainer_module
+from c2s.training import SFTConfig, train_sft, trainer as trainer_module
 from c2s.training.record import TrainingRecord
 
 from .conftest import TEMPLATE, make_examples, make_model
