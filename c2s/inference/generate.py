@@ -124,8 +124,8 @@ def generate(
 def _without_own_settings(network: Any) -> Iterator[Any]:
     """Yield the network without the generation settings of its checkpoint, and put them back afterwards.
 
-    transformers fills whatever a call leaves open from them: a checkpoint's repetition penalty or top-k would change
-    answers although nobody asked for it.
+    transformers fills whatever a call leaves open from them: a checkpoint's repetition penalty or top-k would
+    change answers although nobody asked for it.
     """
     inner = unwrapped(network)
     own, inner.generation_config = inner.generation_config, GenerationConfig()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pandas as pd
 import pyarrow as pa
@@ -42,7 +43,7 @@ def test_buckets_hold_every_text_once_within_the_bound(lengths, bound):
         assert lengths[batch[0]] == longest
         assert len(batch) == 1 or len(batch) * longest <= bound
     # As few as longest-first filling allows: the next text would not have fitted.
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in itertools.pairwise(batches):
         assert (len(batch) + 1) * lengths[batch[0]] > bound
         assert lengths[batch[-1]] >= lengths[following[0]]
 

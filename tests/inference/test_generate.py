@@ -81,9 +81,8 @@ def test_same_prompts_have_their_own_draws(neox):
     four = generate(neox, [prompt] * 4, temperature=1.0, seed=1)
     assert len(set(four)) == 4
     assert generate(neox, [prompt] * 2, temperature=1.0, seed=1) == four[:2]
-    assert four == [
-        plain_answer(neox, prompt, seed=1, repeat=i, temperature=1.0, max_new_tokens=32) for i in range(4)
-    ]
+    options = {"seed": 1, "temperature": 1.0, "max_new_tokens": 32}
+    assert four == [plain_answer(neox, prompt, repeat=i, **options) for i in range(4)]
     assert generate(neox, [prompt], temperature=1.0, seed=2)[0] != four[0]
 
 
@@ -107,8 +106,24 @@ def test_what_the_checkpoint_says_about_sampling_does_not_leak_in(neox):
     model.model.generation_config.temperature = 9.0
     model.model.generation_config.max_length = 3
     model.model.generation_config.repetition_penalty = 50.0
+    settings = model.model.generation_config
     prompts = make_prompts(4)
     assert generate(model, prompts) == generate(neox, prompts)
+    assert model.model.generation_config is settings
+    assert settings.repetition_penalty == 50.0
+
+
+def test_adapters_are_used(neox):
+    from peft import LoraConfig, get_peft_model
+
+    model = tiny()
+    torch.manual_seed(0)
+    lora = LoraConfig(r=4, target_modules=["query_key_value"], init_lora_weights=False)
+    model.model = get_peft_model(model.model, lora).eval()
+    prompts = make_prompts(3)
+    answers = generate(model, prompts, max_new_tokens=6)
+    assert answers == [plain_answer(model, prompt, max_new_tokens=6) for prompt in prompts]
+    assert answers != generate(neox, prompts, max_new_tokens=6)
 
 
 def test_the_global_generator_is_not_touched(neox):
