@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -154,7 +156,7 @@ def test_confusion_matrix_of_missing_answers_and_given_order():
 def plain_ece(p, labels, n_bins):
     total = 0.0
     edges = np.linspace(0, 1, n_bins + 1)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = [i for i in range(len(p)) if low < max(p[i]) <= high]
         if inside:
             gap = sum((np.argmax(p[i]) == labels[i]) - max(p[i]) for i in inside) / len(inside)
