@@ -268,7 +268,7 @@ def ece_of_confidence(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, n_bi
         There is no example, or a confidence is not in [0, 1].
     """
     p, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.bool_)
-    if p.ndim != 1 or not len(p) or p.shape != right.shape or not ((p >= 0) & (p <= 1)).all():
+    if p.ndim != 1 or not len(p) or p.shape != right.shape or not ((p >= 0) & (p <= 1 + 1e-6)).all():
         raise MetricError(
             f"{p.shape} confidences, {right.shape} outcomes: not one probability and one outcome per example.",
             fix="give at least one of each, the probabilities in [0, 1].",

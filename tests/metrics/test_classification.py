@@ -19,7 +19,12 @@ from c2s.metrics import (
     macro_f1,
     macro_f1_metric,
 )
-from c2s.metrics.classification import checked_answers, checked_probabilities, confidence_bins
+from c2s.metrics.classification import (
+    checked_answers,
+    checked_probabilities,
+    confidence_bins,
+    ece_of_confidence,
+)
 
 NAMES = ["B cell", "T cell", "NK", "Monocyte", "DC"]
 
@@ -181,6 +186,26 @@ def test_ece_by_hand():
     # An upper edge belongs to its bin: 0.5 and 0.6 are apart with two bins, together with one.
     assert ece([[0.5, 0.5], [0.6, 0.4]], [0, 1], n_bins=2) == pytest.approx((0.5 + 0.6) / 2)
     assert ece([[0.5, 0.5], [0.6, 0.4]], [0, 1], n_bins=1) == pytest.approx(0.1 / 2)
+
+
+def test_ece_from_confidences_alone():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), 80)
+    labels = rng.integers(4, size=80)
+    correct = p.argmax(axis=1) == labels
+    for n_bins in (3, 15):
+        assert ece_of_confidence(p.max(axis=1), correct, n_bins=n_bins) == ece(p, labels, n_bins=n_bins)
+    assert ece_of_confidence([0.0, 1.0], [True, True]) == 0.5
+    assert ece([[1 + 1e-7, 0.0]], [0]) == pytest.approx(0, abs=1e-6)  # rounding of float32
+    for confidence, correct in (
+        ([], []),
+        ([0.5], [True, False]),
+        ([1.1], [True]),
+        ([-0.1], [True]),
+        ([[0.5]], [[True]]),
+    ):
+        with pytest.raises(MetricError, match="not one probability and one outcome per example"):
+            ece_of_confidence(confidence, correct)
 
 
 def test_bins():
