@@ -7,7 +7,6 @@ process, when the host is first asked for something, in this order, plugin by pl
 What a plugin hands over counts only if all of it is sound: a plugin that raises, claims a name that is taken or
 registers the wrong type has registered nothing, is reported by name, and the others work on. A module may say
 which core it was made for, ``c2s_requires = ">=0.1,<0.2"``; its distribution's own requirement counts as well.
-as well.
 """
 
 from __future__ import annotations
