@@ -2,9 +2,10 @@
 
 Values are compared as unsigned integers: the bit patterns of positive floating-point numbers sort as the numbers
 do. A cell's values are spread over buckets of equal width in that pattern (which is roughly logarithmic in the
-value), highest first; buckets that cannot reach the K-th place are never touched again, small buckets are sorted
-by insertion, and a large bucket of one value, as counts make them, is ordered by a bitmap over symbol ranks.
-So the work is linear in the number of expressed genes for continuous and for count-like values alike.
+value), highest first, and what cannot reach the K-th place is never touched again. Continuous values leave each
+bucket with one or two genes, which insertion sorts; counts leave a few large ones, whose genes all have one value
+and are brought into the order of their symbols by a bitmap. So the work is linear in the number of expressed genes
+for either.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from c2s.sentences.jit import kernel
-from c2s.sentences.sort_kernels import LOW_HALF, SMALL, insert_sort, insert_sort_pairs, sort_by_bitmap, sort_pairs
+from c2s.sentences.sort_kernels import (
+    SMALL,
+    bit_position,
+    insert_sort,
+    insert_sort_pairs,
+    is_sorted,
+    sort_pairs,
+)
 
 #: What `rank_rows` found; anything but `FINE` comes with the row, and nothing of the output is valid.
 FINE, NOT_CANONICAL, OUT_OF_RANGE, NOT_A_NUMBER, INFINITE, NEGATIVE = range(6)
@@ -112,14 +120,12 @@ def spread(values, n, lowest, highest, keep, starts, odd):  # type: ignore[no-un
 
 
 @kernel
-def order_packed(  # type: ignore[no-untyped-def]
-    values, columns, n, highest, plan, ends, rank, entries, unused, bitmap
-):
+def order_packed(values, columns, n, highest, plan, ends, rank, entries):  # type: ignore[no-untyped-def]
     """Fill `entries` with one sorted row: distance from the highest value above, rank of the symbol below.
 
     For 32-bit values with ties by symbol: a value and a rank fit one integer, which is then all that is sorted.
     """
-    shift, last, largest = plan
+    shift, last, _ = plan
     for j in range(n):
         key = np.uint64(highest - values[j])
         bucket = np.int64(key >> np.uint64(shift))
@@ -127,24 +133,46 @@ def order_packed(  # type: ignore[no-untyped-def]
             place = ends[bucket]
             ends[bucket] = place + 1
             entries[place] = (key << np.uint64(32)) | np.uint64(rank[columns[j]])
-    if largest <= SMALL:
-        insert_sort(entries, 0, ends[last])  # all buckets at once: none is far from its place
-        return
+    insert_sort(entries, 0, ends[last])  # all buckets at once: none is far from its place
+
+
+@kernel
+def order_tied(  # type: ignore[no-untyped-def]
+    values, columns, n, highest, plan, ends, rank, entries, unused, bitmap, key_of_rank
+):
+    """Do what `order_packed` does for a row with many ties, as counts have.
+
+    The genes wanted go through a bitmap over ranks first, from which they come in the order of their symbols; so
+    every bucket fills in that order, and one that holds a single value is sorted when it is full.
+    """
+    shift, last, _ = plan
+    for j in range(n):
+        key = highest - values[j]
+        if np.int64(key >> shift) <= last:
+            r = np.uint64(rank[columns[j]])
+            key_of_rank[r] = key
+            bitmap[r >> np.uint64(6)] |= np.uint64(1) << (r & np.uint64(63))
+    for word in range(bitmap.size):
+        bits = bitmap[word]
+        base = np.uint64(word) << np.uint64(6)
+        while bits:
+            lowest = bits & (~bits + np.uint64(1))
+            bits ^= lowest
+            r = base | bit_position(lowest)
+            key = np.uint64(key_of_rank[r])
+            bucket = np.int64(key >> np.uint64(shift))
+            place = ends[bucket]
+            ends[bucket] = place + 1
+            entries[place] = (key << np.uint64(32)) | r
+        bitmap[word] = 0
     begin = 0
     for k in range(last + 1):
         stop = ends[k]
-        if stop - begin > SMALL:
-            one_value = True
-            for j in range(begin + 1, stop):
-                if (entries[j] ^ entries[begin]) > LOW_HALF:
-                    one_value = False
-                    break
-            if one_value:
-                sort_by_bitmap(entries, begin, stop, bitmap)
+        if stop - begin > 1 and not is_sorted(entries, begin, stop):
+            if stop - begin <= SMALL:
+                insert_sort(entries, begin, stop)
             else:
                 sort_pairs(entries, unused, begin, stop)
-        elif stop - begin > 1:
-            insert_sort(entries, begin, stop)
         begin = stop
 
 
@@ -221,6 +249,7 @@ def rank_rows(  # type: ignore[no-untyped-def]
     columns = np.empty(width, np.int32)
     keys, ties = np.empty(width, np.uint64), np.empty(width, np.uint64)
     bitmap = np.zeros(rank.size // 64 + 1, np.uint64)
+    key_of_rank = np.empty(rank.size, bits.dtype)
     starts, odd = np.empty(4096, np.int32), np.empty(4096, np.int32)
     out, n_bytes = np.int64(0), np.int64(0)
     for i in range(n_kept.size):
@@ -234,11 +263,13 @@ def rank_rows(  # type: ignore[no-untyped-def]
         if keep == 0:
             continue
         plan = spread(values, n, lowest, highest, keep, starts, odd)
-        if packed:
-            order_packed(values, columns, n, highest, plan, starts, rank, keys, ties, bitmap)
-        else:
+        if not packed:
             salt = np.uint64(0) if by_rank else cell_hash[i]
             order_pairs(values, columns, n, highest, plan, starts, rank, gene_hash, salt, keys, ties)
+        elif plan[2] <= SMALL:
+            order_packed(values, columns, n, highest, plan, starts, rank, keys)
+        else:
+            order_tied(values, columns, n, highest, plan, starts, rank, keys, ties, bitmap, key_of_rank)
         entries = keys if packed else ties
         for j in range(keep):
             r = np.int32(entries[j] & _RANK_MASK)

@@ -1,4 +1,4 @@
-"""The sorts that the transform is made of: by insertion, by heap, by bitmap; all in place.
+"""The sorts that the transform is made of, by insertion and by heap, in place.
 
 numba's cache of a kernel that calls these does not notice a change here: save ``kernels.py`` too after one.
 """
@@ -10,7 +10,6 @@ import numpy as np
 from c2s.sentences.jit import kernel
 
 SMALL = 24  # buckets up to this size are sorted by insertion
-LOW_HALF = np.uint64((1 << 32) - 1)
 
 
 @kernel
@@ -44,33 +43,7 @@ def _sift(keys, ties, begin, place, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sort_by_bitmap(entries, begin, stop, bitmap):  # type: ignore[no-untyped-def]
-    """Sort ``entries[begin:stop]``, which differ in their lower half only, by setting and reading bits.
-
-    The lower halves are distinct and below 64 times the size of `bitmap`, which is zero before and after.
-    """
-    high = entries[begin] & ~LOW_HALF
-    first, last = np.int64(bitmap.size), np.int64(0)
-    for j in range(begin, stop):
-        rank = entries[j] & LOW_HALF
-        word = np.int64(rank >> np.uint64(6))
-        bitmap[word] |= np.uint64(1) << (rank & np.uint64(63))
-        first = min(first, word)
-        last = max(last, word)
-    place = begin
-    for filled in range(first, last + 1):
-        bits = bitmap[filled]
-        base = high | (np.uint64(filled) << np.uint64(6))
-        while bits:
-            lowest = bits & (~bits + np.uint64(1))
-            entries[place] = base | count_below(lowest)
-            place += 1
-            bits ^= lowest
-        bitmap[filled] = 0
-
-
-@kernel
-def count_below(power):  # type: ignore[no-untyped-def]
+def bit_position(power):  # type: ignore[no-untyped-def]
     """Return log2 of a power of two (LLVM turns this population count into one instruction)."""
     value = power - np.uint64(1)
     value = value - ((value >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -103,3 +76,12 @@ def insert_sort_pairs(keys, ties, begin, stop):  # type: ignore[no-untyped-def]
             place -= 1
         keys[place] = key
         ties[place] = tie
+
+
+@kernel
+def is_sorted(entries, begin, stop):  # type: ignore[no-untyped-def]
+    """Return whether ``entries[begin:stop]`` never falls."""
+    for j in range(begin + 1, stop):  # noqa: SIM110 (numba compiles no all())
+        if entries[j] < entries[j - 1]:
+            return False
+    return True

@@ -86,18 +86,9 @@ def test_heap_sort(run):
         assert (keys[0], keys[-1]) == edges
 
 
-def test_bitmap_sort_leaves_its_bitmap_clean():
-    high = 7 << 32  # kept as it is
-    entries = np.array([9, 700, 63, 64, 0, 5, 127, 128], np.uint64) + np.uint64(high)
-    bitmap = np.zeros(12, np.uint64)
-    sort_kernels.sort_by_bitmap(entries, 1, 8, bitmap)
-    assert (entries - np.uint64(high)).tolist() == [9, 0, 5, 63, 64, 127, 128, 700]
-    assert not bitmap.any()
-
-
 @pytest.mark.parametrize("power", range(64))
 def test_position_of_a_bit(power):
-    assert sort_kernels.count_below(np.uint64(1 << power)) == power
+    assert sort_kernels.bit_position(np.uint64(1 << power)) == power
 
 
 @pytest.mark.parametrize(
