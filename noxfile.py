@@ -92,7 +92,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy --strict, core and plugins."""
-    install(session, "-e", ".[models,book,testing]", *editable(plugin_folders([])), "mypy", "types-PyYAML")
+    stubs = ("pandas-stubs", "scipy-stubs", "types-PyYAML")
+    install(session, "-e", ".[models,book,testing]", *editable(plugin_folders([])), "mypy", *stubs)
     session.run("mypy")
     for folder in plugin_folders([]):
         package = next(path.parent for path in Path(folder).glob("*/__init__.py") if path.parent.name != "tests")
