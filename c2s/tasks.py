@@ -82,7 +82,7 @@ class Task(ABC):
         Names in the registries. The first metric is the headline.
     profiles
         Defaults per profile (``smoke``, ``laptop``, ``paper``) that `c2s train` starts from: any of ``top_k``
-        and the fields of `c2s.training.SFTConfig`.
+        and the fields of `c2s.training.SFTConfig` and, for the tiny model, `c2s.models.TinyConfig`.
     """
 
     name: ClassVar[str]

@@ -66,13 +66,16 @@ def sft(
         "seed": seed,
     }
     chosen = _profile(task_class, profile) | {key: value for key, value in flags.items() if value is not None}
+    if epochs is not None and max_steps is None:
+        chosen.pop("max_steps", None)  # the profile's number of steps would override the epochs asked for
     by_owner = _sort_options(task_class, option or [])
     task_options = by_owner["task"] | ({} if label is None else {"label": label})
     made = task_class.from_options(task_options)
     top_k = genes if genes is not None else chosen.pop("top_k", None)
     chosen.pop("top_k", None)
+    shape = {key: chosen.pop(key) for key in list(chosen) if key in TinyConfig.model_fields}
     config = SFTConfig.of(chosen | by_owner["training"])
-    tiny = TinyConfig.of(**by_owner["tiny"]) if model == "tiny" else None
+    tiny = TinyConfig.of(**shape | by_owner["tiny"]) if model == "tiny" else None
     settings = {"task": task, "options": made.options(), "model": model, "top_k": top_k, "profile": profile}
     settings |= {
         "training": config.model_dump(mode="json"),

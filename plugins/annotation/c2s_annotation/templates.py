@@ -1,7 +1,8 @@
 """The templates: what a model is asked, in our own words.
 
 Section 4.2.1 gives the shape: a cell sentence and an instruction such as "predict the cell type of this cell".
-All variants of a task end with the same words, so that the answer starts from the same place.
+What follows the cells is the same in all variants of a task: a small model starts without any language, and would
+spend its few steps on learning that the phrasings mean the same.
 """
 
 from __future__ import annotations
@@ -9,21 +10,16 @@ from __future__ import annotations
 from c2s import PromptTemplate
 
 CELL = (
+    PromptTemplate("annotation/plain", "Cell sentence : {cell_sentence} . {label_name} :", "{label}"),
     PromptTemplate(
-        "annotation/genes-first",
-        "The {n_genes} most highly expressed genes of a cell, highest first : {cell_sentence} . "
-        "Predict the {label_name} of this cell . {label_name} :",
+        "annotation/counted",
+        "The {n_genes} most highly expressed genes of a cell , highest first : {cell_sentence} . {label_name} :",
         "{label}",
     ),
     PromptTemplate(
-        "annotation/question-first",
-        "Predict the {label_name} of a cell from its {n_genes} most highly expressed genes , "
-        "ranked from high to low : {cell_sentence} . {label_name} :",
-        "{label}",
-    ),
-    PromptTemplate(
-        "annotation/plain",
-        "Cell sentence : {cell_sentence} . {label_name} :",
+        "annotation/question",
+        "Predict the {label_name} of a cell from its genes , ranked from high to low : {cell_sentence} . "
+        "{label_name} :",
         "{label}",
     ),
 )
