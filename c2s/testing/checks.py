@@ -43,15 +43,22 @@ def options_survive_json(case: Case) -> None:
 
 
 def profiles_are_known(case: Case) -> None:
-    """The profiles smoke, laptop and paper are there, and hold only settings that training knows."""
+    """The profiles smoke, laptop and paper are there, and hold only settings that training accepts."""
+    from c2s.models import TinyConfig
     from c2s.training import SFTConfig
 
     missing = sorted({"smoke", "laptop", "paper"} - set(case.task.profiles))
     require(not missing, f"the task has no profile {', '.join(missing)}; an empty one will do")
-    known = {"top_k", *SFTConfig.model_fields}
+    configs = (SFTConfig, TinyConfig)
+    known = {"top_k", *(name for config in configs for name in config.model_fields)}
     for profile, settings in case.task.profiles.items():
         unknown = sorted(set(settings) - known)
         require(not unknown, f"profile {profile!r} sets {', '.join(unknown)}, which c2s train does not know")
+        for config in configs:
+            try:
+                config.of(**{key: value for key, value in settings.items() if key in config.model_fields})
+            except C2SError as error:
+                raise AssertionError(f"profile {profile!r} is refused: {error}") from None
 
 
 def same_seed_same_examples(case: Case) -> None:

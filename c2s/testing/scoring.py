@@ -172,6 +172,7 @@ def _batches(truth: list[str]) -> dict[str, list[str]]:
     batches = {"true answers": list(truth)}
     if len(set(truth)) > 1:
         batches["wrong answers"] = _another(truth)
+        batches["all answers at once"] = [" ".join(sorted(set(truth)))] * len(truth)
     # Different neighbours in one batch, so that a reward that normalises by its batch is caught.
     batches["hostile answers"] = [HOSTILE[i % len(HOSTILE)] for i in range(len(truth))]
     batches["every other answer true"] = [t if i % 2 else HOSTILE[i % len(HOSTILE)] for i, t in enumerate(truth)]

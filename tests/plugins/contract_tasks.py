@@ -403,6 +403,18 @@ class MisspeltProfile(Sound):
     profiles: ClassVar[Any] = {"smoke": {"epoch": 1}, "laptop": {"top_k": 100, "epochs": 2.0}, "paper": {}}
 
 
+class ImpossibleProfile(Sound):
+    """Sets values that training refuses."""
+
+    profiles: ClassVar[Any] = {"smoke": {"epochs": -1}, "laptop": {}, "paper": {}}
+
+
+class OddShapedProfile(Sound):
+    """Sets a tiny model that cannot be built."""
+
+    profiles: ClassVar[Any] = {"smoke": {"hidden_size": 30, "heads": 4}, "laptop": {}, "paper": {}}
+
+
 # -- metrics
 
 
@@ -462,6 +474,10 @@ def _flattered(prompts: Any, answers: Any, *, answer: Any, **columns: Any) -> li
     return [min(1.0, len(given) / 5) for given in answers]
 
 
+def _generous(prompts: Any, answers: Any, *, answer: Any, **columns: Any) -> list[float | None]:
+    return [float(truth in given) for given, truth in zip(answers, answer, strict=True)]
+
+
 REWARDS = {
     "wrong length": (reward(lambda p, a, **c: [1.0]), "returned 1 values for"),
     "array": (reward(lambda p, a, **c: tuple(right(p, a, answer=c["answer"]))), "a tuple, not a list"),
@@ -476,6 +492,7 @@ UNFAIR_REWARDS = {
     "never": (reward(lambda p, a, **c: [None] * len(a)), "never applies to this task"),
     "grudging": (reward(lambda p, a, **c: [v and 0.9 for v in right(p, a, answer=c["answer"])]), "promises 1.0"),
     "flattered": (reward(_flattered), "to the truth"),
+    "generous": (reward(_generous), "gives 1.0 to 'B cell T cell monocyte natural"),
 }
 
 

@@ -117,6 +117,8 @@ BROKEN = [
     (tasks.TakesAnything, checks.options_survive_json, "unknown option was accepted"),
     (tasks.NoPaperProfile, checks.profiles_are_known, "no profile paper"),
     (tasks.MisspeltProfile, checks.profiles_are_known, "profile 'smoke' sets epoch, which"),
+    (tasks.ImpossibleProfile, checks.profiles_are_known, "profile 'smoke' is refused: .*epochs"),
+    (tasks.OddShapedProfile, checks.profiles_are_known, "profile 'smoke' is refused: .*heads"),
 ]
 
 
