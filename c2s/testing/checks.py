@@ -55,8 +55,9 @@ def profiles_are_known(case: Case) -> None:
         unknown = sorted(set(settings) - known)
         require(not unknown, f"profile {profile!r} sets {', '.join(unknown)}, which c2s train does not know")
         for config in configs:
+            own: dict[str, Any] = {key: value for key, value in settings.items() if key in config.model_fields}
             try:
-                config.of(**{key: value for key, value in settings.items() if key in config.model_fields})
+                config.of(**own)
             except C2SError as error:
                 raise AssertionError(f"profile {profile!r} is refused: {error}") from None
 
