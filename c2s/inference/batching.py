@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 #: Padded tokens per forward pass where the caller says nothing. On a CPU, activations that stay in its caches are
 #: fastest; a GPU wants more work at once.
 TOKENS_PER_BATCH = {"cpu": 4096, "other": 32768}
-#: Texts belong to one family if they begin with this many equal tokens, and a family has at least so many texts.
+#: A family of texts is worth reading its beginning apart if it shares so many tokens (more than the family it is
+#: cut from) and has so many members.
 _STEM_TOKENS, _STEM_TEXTS = 8, 4
 
 
@@ -99,21 +100,35 @@ def families(sequences: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
     -------
     list of (int, list of int)
         Length of the common beginning and the members, by index; every index exactly once. At least one token of
-        each member is not part of the beginning. Sequences without a family come together, with 0.
+        each member is not part of the beginning. Sequences without a family come together, last, with 0.
     """
-    found: dict[tuple[int, ...], list[int]] = {}
-    for index, sequence in enumerate(sequences):
-        found.setdefault(tuple(sequence[:_STEM_TOKENS]), []).append(index)
-    result = []
+    result: list[tuple[int, list[int]]] = []
     alone: list[int] = []
-    for members in found.values():
-        first = sequences[members[0]]
-        stem = min(min(common_prefix(first, sequences[i]), len(sequences[i]) - 1) for i in members)
-        if len(members) >= _STEM_TEXTS and stem >= _STEM_TOKENS:
-            result.append((stem, members))
+    # Groups whose members share at least `known` tokens; each is cut into the groups that share many more.
+    waiting = [(0, list(range(len(sequences))))] if sequences else []
+    while waiting:
+        known, members = waiting.pop()
+        branches: dict[tuple[int, ...], list[int]] = {}
+        for index in members:
+            branches.setdefault(tuple(sequences[index][known : known + _STEM_TOKENS]), []).append(index)
+        left = []
+        for branch in branches.values():
+            stem = _stem(sequences, branch)
+            if len(branch) >= _STEM_TEXTS and stem >= known + _STEM_TOKENS:
+                waiting.append((stem, branch))
+            else:
+                left += branch
+        if known and len(left) >= _STEM_TEXTS:
+            result.append((known, sorted(left)))
         else:
-            alone += members
-    return result + [(0, alone)] * bool(alone)
+            alone += left
+    return result + [(0, sorted(alone))] * bool(alone)
+
+
+def _stem(sequences: Sequence[Sequence[int]], members: Sequence[int]) -> int:
+    """Return how many tokens all members begin with, leaving each at least one of its own."""
+    first = sequences[members[0]]
+    return min(min(common_prefix(first, sequences[i]), len(sequences[i]) - 1) for i in members)
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

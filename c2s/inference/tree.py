@@ -243,9 +243,8 @@ class TreeScorer:
 
 def _repeated(cache: Any, rows: int) -> Any:
     """Return a new cache that holds that of one text for each of `rows` prompts."""
-    from transformers import DynamicCache
-
-    repeated = DynamicCache()
-    for index, layer in enumerate(cache.layers):
-        repeated.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), index)
+    repeated = copy.deepcopy(cache)
+    for layer in repeated.layers:
+        # Views: the first update of the cache makes the copies.
+        layer.keys, layer.values = (part.expand(rows, -1, -1, -1) for part in (layer.keys, layer.values))
     return repeated

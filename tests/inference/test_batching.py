@@ -73,6 +73,40 @@ def test_families_share_a_beginning_of_eight_tokens_or_more():
     assert families(seven) == [(0, [0, 1, 2, 3])]
 
 
+def test_families_are_cut_where_some_members_share_much_more():
+    head, left, right = list(range(8)), list(range(100, 108)), list(range(200, 208))
+    lefts = [[*head, *left, 50 + i] for i in range(4)]
+    rights = [[*head, *right, 60 + i] for i in range(4)]
+    plain = [[*head, 70 + i, 1] for i in range(4)]
+    assert sorted(families([*lefts, *rights, *plain])) == [
+        (8, [8, 9, 10, 11]),
+        (16, [0, 1, 2, 3]),
+        (16, [4, 5, 6, 7]),
+    ]
+    # Too few are left to read their beginning apart.
+    assert sorted(families([*lefts, *rights, *plain[:3]])) == [
+        (0, [8, 9, 10]),
+        (16, [0, 1, 2, 3]),
+        (16, [4, 5, 6, 7]),
+    ]
+    # Seven more tokens are not worth a family of their own, eight are.
+    shorter = [[*head, *left[:7], 50 + i] for i in range(4)]
+    assert families([*shorter, *plain]) == [(8, list(range(8)))]
+    assert sorted(families([*lefts, *plain])) == [(8, [4, 5, 6, 7]), (16, [0, 1, 2, 3])]
+    # Three alike stay with the others.
+    assert families([*lefts[:3], *plain]) == [(8, list(range(7)))]
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=30), max_size=30))
+def test_families_hold_every_text_once_and_share_what_they_say(texts):
+    found = families(texts)
+    assert sorted(i for _, members in found for i in members) == list(range(len(texts)))
+    for stem, members in found:
+        assert len({tuple(texts[i][:stem]) for i in members}) <= 1 or stem == 0
+        assert all(len(texts[i]) > stem for i in members)
+        assert stem == 0 or (stem >= 8 and len(members) >= 4)
+
+
 def test_common_prefix():
     assert common_prefix([1, 2, 3], [1, 2, 4]) == 2
     assert common_prefix([1, 2], [1, 2, 3]) == 2
