@@ -9,6 +9,7 @@ import pandas as pd
 
 from c2s.errors import ConfigError, ObsError
 from c2s.prompts import stable_hash
+from c2s.splits import complete_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,19 +66,8 @@ def draw_contexts(
     low, high = n_cells
     if not 1 <= low <= high:
         raise ConfigError("cells per context", [f"{low} to {high} is no range"], fix="give n_cells=(5, 20), say.")
-    for column in within:
-        if column not in obs:
-            raise ObsError(
-                f"obs has no column {column!r}, which the cells of one context must share.",
-                fix=f"add obs[{column!r}], or name another column.",
-            )
-        empty = obs.index[obs[column].isna()]
-        if len(empty):
-            raise ObsError(
-                f"column {column!r} is empty for {len(empty)} cell(s), first {empty[0]!r}.",
-                fix="fill the column, or leave these cells out.",
-            )
-    keys = obs[list(within)].astype(str) if within else pd.DataFrame({"": ""}, index=obs.index)
+    columns = {column: complete_column(obs, column) for column in within}
+    keys = pd.DataFrame(columns, index=obs.index.astype(str))
     groups: dict[tuple[str, ...], list[str]] = {}
     for cell_id, *values in keys.itertuples():
         groups.setdefault(tuple(values), []).append(str(cell_id))

@@ -77,7 +77,7 @@ def split_cells(
     wanted = dict(fractions or {"train": 0.7, "validation": 0.1, "test": 0.2})
     _check_fractions(wanted)
     if unit is not None:
-        units = _complete_column(obs, unit)
+        units = complete_column(obs, unit)
         names = sorted(units.unique())
         if len(names) < len(wanted):
             raise ObsError(
@@ -90,7 +90,7 @@ def split_cells(
         note = f"Split by {unit}: no value of {unit} is on two sides ({len(names)} values)."
     else:
         ids = pd.Index(obs.index.astype(str))
-        strata = _complete_column(obs, stratify) if stratify else pd.Series("", index=ids)
+        strata = complete_column(obs, stratify) if stratify else pd.Series("", index=ids)
         chosen: dict[str, str] = {}
         for _, members in sorted(pd.Series(ids, index=strata.to_numpy()).groupby(level=0)):
             chosen |= _fill(sorted(members), [1] * len(members), wanted, "cell", seed)
@@ -131,7 +131,14 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
         raise ConfigError("split fractions", problems, fix=f"give shares of {', '.join(PARTS)} that add up to 1.")
 
 
-def _complete_column(obs: pd.DataFrame, column: str) -> pd.Series:
+def complete_column(obs: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column as text, indexed by cell id as text.
+
+    Raises
+    ------
+    ObsError
+        The column is missing, or empty for some cells.
+    """
     if column not in obs:
         raise ObsError(
             f"obs has no column {column!r}; it has {', '.join(map(str, obs.columns)) or 'none'}.",
