@@ -86,6 +86,9 @@ def write_model(model: LanguageModel, folder: Path) -> None:
     with quiet_transformers():
         model.model.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
+    readable = (folder / "config.json").stat().st_mode
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(readable)  # safetensors lets only the owner read; a model folder is for sharing
 
 
 @contextmanager

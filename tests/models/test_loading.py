@@ -273,3 +273,9 @@ def test_presets_are_complete_and_unique() -> None:
         assert find_preset(preset.hub_id.upper()) is preset
     assert PRESETS["c2s-pythia-410m-diverse"].context_length == 8192
     assert find_preset("gpt2") is None
+
+
+def test_a_saved_model_can_be_read_by_whoever_can_read_its_configuration(tmp_path):
+    saved = load_model("tiny", corpus=["ACTB CD3D"], out=tmp_path / "model").path
+    modes = {path.stat().st_mode & 0o777 for path in saved.iterdir()}
+    assert len(modes) == 1
