@@ -38,6 +38,19 @@ def logistic_regression(train: AnnData, answers: Sequence[str], test: AnnData, *
     return _fit_predict(LogisticRegression(max_iter=1000, random_state=seed), train, answers, test)
 
 
+def logistic_regression_hvg(
+    train: AnnData, answers: Sequence[str], test: AnnData, *, seed: int = 0, n_top_genes: int = 2000
+) -> list[str]:
+    """`logistic_regression` on the most variable genes of the training cells; on all if there are no more."""
+    import scanpy as sc
+
+    if train.n_vars > n_top_genes:
+        found = sc.pp.highly_variable_genes(train.copy(), n_top_genes=n_top_genes, inplace=False)
+        variable = found["highly_variable"].to_numpy()
+        train, test = train[:, variable], test[:, variable]
+    return logistic_regression(train, answers, test, seed=seed)
+
+
 def celltypist(train: AnnData, answers: Sequence[str], test: AnnData, *, seed: int = 0) -> list[str]:
     """CellTypist trained on the same cells; needs the extra ``c2s-annotation[celltypist]``."""
     try:
@@ -61,4 +74,5 @@ def _fit_predict(model: Any, train: AnnData, answers: Sequence[str], test: AnnDa
 MAJORITY = Baseline("majority", majority)
 KNN = Baseline("knn", knn)
 LOGISTIC_REGRESSION = Baseline("logistic_regression", logistic_regression)
+LOGISTIC_REGRESSION_HVG = Baseline("logistic_regression_hvg", logistic_regression_hvg)
 CELLTYPIST = Baseline("celltypist", celltypist, requires=("celltypist",))

@@ -37,13 +37,18 @@ class AnnotationTask(Task):
     prompts: ClassVar[str] = "annotation"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
     rewards: ClassVar[tuple[str, ...]] = ("label_match",)
-    baselines: ClassVar[tuple[str, ...]] = ("majority", "knn", "logistic_regression")
+    baselines: ClassVar[tuple[str, ...]] = (
+        "majority",
+        "knn",
+        "logistic_regression",
+        "logistic_regression_hvg",
+    )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "smoke": {"top_k": 50, "max_steps": 30, "batch_size": 32, "learning_rate": 5e-3},
         # For the tiny model; tried out on splits 0 to 2 of pbmc68k_reduced and pbmc_zheng_facs.
         "laptop": {
-            "top_k": 300,
-            "max_steps": 400,
+            "top_k": 250,
+            "max_steps": 600,
             "batch_size": 32,
             "learning_rate": 5e-3,
             "warmup_steps": 20,

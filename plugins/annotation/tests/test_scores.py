@@ -8,7 +8,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from c2s_annotation.baselines import celltypist, knn, logistic_regression, majority
+from c2s_annotation.baselines import (
+    celltypist,
+    knn,
+    logistic_regression,
+    logistic_regression_hvg,
+    majority,
+)
 from c2s_annotation.metrics import cell_types_f1
 from c2s_annotation.rewards import label_match
 from scipy import sparse
@@ -40,6 +46,17 @@ def test_logistic_regression_is_scikit_learns(two_groups):
     expected = LogisticRegression(max_iter=1000).fit(train.X, y).predict(test.X)
     assert logistic_regression(train, y, test) == expected.tolist()
     assert (expected == truth).mean() > 0.9
+
+
+def test_variable_genes_are_chosen_on_the_training_cells_alone(two_groups):
+    train, y, test, truth = two_groups
+    # The five genes that differ vary most; a gene that varies among the test cells only must not be chosen.
+    loud = test.copy()
+    loud.X = loud.X.toarray()
+    loud.X[::2, 19] = 9.0
+    few = logistic_regression_hvg(train, y, loud, n_top_genes=5)
+    assert (np.array(few) == truth).mean() > 0.9
+    assert logistic_regression_hvg(train, y, test) == logistic_regression(train, y, test)
 
 
 def test_knn_separates_the_groups_and_is_seeded(two_groups):
