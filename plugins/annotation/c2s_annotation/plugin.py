@@ -53,6 +53,11 @@ def c2s_register_baselines(register: Register) -> None:
         summary="multinomial logistic regression on log-normalised expression of all genes",
     )
     register(
+        "logistic_regression_hvg",
+        "c2s_annotation.baselines:LOGISTIC_REGRESSION_HVG",
+        summary="the same on the 2,000 most variable genes of the training cells",
+    )
+    register(
         "celltypist", "c2s_annotation.baselines:CELLTYPIST", summary="CellTypist trained on the same cells (extra)"
     )
 
