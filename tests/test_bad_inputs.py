@@ -327,7 +327,11 @@ CASES = [
         lambda d, m: c2s.CellSentences.read_parquet(_plain_parquet(d)),
     ),
     Case(
-        "fit on one cell", e.MatrixError, "1", "more cells", lambda d, m: c2s.RankExpressionModel.fit(cells()[:1])
+        "fit on one cell",
+        e.MatrixError,
+        "no cell of the fit",
+        "more cells",
+        lambda d, m: c2s.RankExpressionModel.fit(cells()[:1]),
     ),
     Case(
         "broken rank model",
