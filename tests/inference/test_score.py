@@ -399,9 +399,10 @@ def test_modes_are_put_back_and_no_gradient_is_kept(neox):
 
 def test_the_last_layer_is_whole_again_after_scoring(neox):
     ids = torch.tensor([tokens_of(neox, "GENE1 GENE2 GENE3")])
-    before = neox.model(ids).logits
+    before, attention = neox.model(ids).logits, neox.model.config._attn_implementation
     score(neox, ["GENE1 GENE2 GENE3"], LABELS)
     assert torch.equal(neox.model(ids).logits, before)
+    assert neox.model.config._attn_implementation == attention == "sdpa"
     assert not neox.model.gpt_neox.layers[-1].mlp._forward_hooks
     assert not neox.model.gpt_neox.layers[-1].mlp._forward_pre_hooks
 

@@ -237,3 +237,16 @@ def test_what_is_no_probability(p, message):
 
 def test_rounded_probabilities_pass():
     assert checked_probabilities(np.float32([[1 / 3] * 3, [1 + 1e-7, 0, 0]])).dtype == np.float64
+
+
+def test_ece_of_confidence_is_ece_and_refuses_what_is_no_probability():
+    from c2s.metrics.classification import ece_of_confidence
+
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(5), size=300)
+    labels = rng.integers(5, size=300)
+    by_confidence = ece_of_confidence(p.max(axis=1), p.argmax(axis=1) == labels)
+    assert by_confidence == pytest.approx(ece(p, labels), rel=1e-12)
+    for confidence, correct in (([], []), ([1.5], [True]), ([0.5, 0.5], [True]), ([np.nan], [True])):
+        with pytest.raises(MetricError):
+            ece_of_confidence(confidence, correct)
