@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from c2s.inference.batching import PaddedBatch, decoder, families, pad_left
+from c2s.inference.batching import PaddedBatch, families, pad_left
+from c2s.inference.last_layer import last_layer_at
 from c2s.inference.trie import LabelTrie, tries_within
 
 #: Model families whose attention takes the tree's own mask; the tests compare each with plain forward passes.
@@ -148,45 +148,19 @@ class TreeScorer:
         seen = visible[None] & real[:, None].bool() if (real == 0).any() else visible[None]
         masks = self._attention_masks(seen, torch.cat([context.positions, positions], 1), positions)
         wanted = nodes + bool(length)
-        with self._last_feed_forward_at(wanted, of=length + nodes):
+        ids = torch.cat([rest.input_ids, torch.from_numpy(trie.tokens).to(device).expand(rows, -1)], dim=1)
+        with last_layer_at(wanted, of=length + nodes, network=self.network) as options:
             output = self.network(
-                input_ids=torch.cat(
-                    [rest.input_ids, torch.from_numpy(trie.tokens).to(device).expand(rows, -1)], 1
-                ),
+                input_ids=ids,
                 attention_mask=masks,
                 position_ids=positions,
                 past_key_values=context.cache,
                 use_cache=True,
                 logits_to_keep=wanted,
+                **options,
             )
         logits: torch.Tensor = output.logits
         return logits
-
-    @contextmanager
-    def _last_feed_forward_at(self, wanted: int, *, of: int) -> Iterator[None]:
-        """Run the last layer's feed-forward part for the last `wanted` positions only, and give 0 for the others.
-
-        Nothing after it mixes positions, and only the last ones are read. In a network of two layers this is a
-        quarter of the work.
-        """
-        layers = getattr(decoder(self.network), "layers", None)
-        feed_forward = getattr(layers[-1], "mlp", None) if layers is not None else None
-        if feed_forward is None or wanted == of:
-            yield
-            return
-
-        def cut(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            return (inputs[0][:, -wanted:], *inputs[1:])
-
-        def fill(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.pad(output, (0, 0, of - wanted, 0))
-
-        hooks = [feed_forward.register_forward_pre_hook(cut), feed_forward.register_forward_hook(fill)]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def _attention_masks(
         self, visible: torch.Tensor, key_positions: torch.Tensor, positions: torch.Tensor
