@@ -193,9 +193,20 @@ def encode(model: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     if not texts:
         return []
     end = end_of_text(model)
-    encoded = model.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
+    encoded = _token_ids(model.tokenizer, list(texts))
     appends = bool(encoded[0]) and encoded[0][-1] == end and not texts[0].endswith(str(model.tokenizer.eos_token))
     return [list(tokens[:-1]) if appends else list(tokens) for tokens in encoded]
+
+
+def _token_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Return what ``tokenizer(texts)["input_ids"]`` does, without offsets and masks where they can be left out."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not hasattr(backend, "encode_batch_fast"):
+        return list(tokenizer(texts, return_attention_mask=False)["input_ids"])
+    # transformers sets these two anew at each of its own calls.
+    backend.no_truncation()
+    backend.no_padding()
+    return [encoding.ids for encoding in backend.encode_batch_fast(texts)]
 
 
 def end_of_text(model: LanguageModel) -> int:

@@ -96,9 +96,8 @@ class TreeScorer:
         run = self._logits if self.takes_trees else self._logits_by_path
         for (indices, trie), logits in zip(tries, run(stem, batch, [trie for _, trie in tries]), strict=True):
             nodes, tokens = torch.from_numpy(trie.step_node), torch.from_numpy(trie.step_token)
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            steps = logits[:, nodes, tokens] - logits.logsumexp(-1)[:, nodes]
-            result[:, indices] = trie.totals(steps.double().cpu().numpy())
+            log_probs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+            result[:, indices] = trie.totals(log_probs[:, nodes, tokens].double().cpu().numpy())
         return result
 
     def _logits(self, stem: Any, batch: PaddedBatch, tries: Sequence[LabelTrie]) -> Iterator[torch.Tensor]:

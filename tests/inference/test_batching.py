@@ -153,6 +153,26 @@ def test_encoding_keeps_the_beginning_and_drops_an_appended_end(neox):
     assert written[0][-1] == tokenizer.eos_token_id
 
 
+def test_encoding_is_the_tokenizers_own_and_never_cut_or_padded(neox):
+    model = copy.deepcopy(neox)
+    texts = ["GENE1 GENE2 GENE3 GENE4 GENE5", "GENE1", "words it has never seen: Ünïcode"]
+    expected = neox.tokenizer(texts)["input_ids"]
+    model.tokenizer.backend_tokenizer.enable_truncation(2)
+    model.tokenizer.backend_tokenizer.enable_padding(length=9)
+    assert encode(model, texts) == expected
+
+    class Slow:
+        """A tokenizer without a Rust backend."""
+
+        eos_token, eos_token_id = neox.tokenizer.eos_token, neox.tokenizer.eos_token_id
+
+        def __call__(self, texts, **options):
+            return neox.tokenizer(texts, **options)
+
+    model.tokenizer = Slow()
+    assert encode(model, texts) == expected
+
+
 def test_special_tokens(neox):
     assert end_of_text(neox) == neox.tokenizer.eos_token_id
     assert padding_token(neox) == neox.tokenizer.pad_token_id != neox.tokenizer.eos_token_id
