@@ -47,13 +47,13 @@ class AnnotationTask(Task):
         "smoke": {"top_k": 50, "max_steps": 30, "batch_size": 32, "learning_rate": 5e-3},
         # For the tiny model; tried out on splits 0 to 2 of pbmc68k_reduced and pbmc_zheng_facs.
         "laptop": {
-            "top_k": 250,
+            "top_k": 200,
             "max_steps": 600,
             "batch_size": 32,
             "learning_rate": 5e-3,
             "warmup_steps": 20,
-            "adam_epsilon": 1e-5,
-            "gene_dropout": 0.5,
+            "adam_epsilon": 3e-5,
+            "gene_dropout": 0.4,
             "length_window": 0,
             "intermediate_size": 128,
         },
