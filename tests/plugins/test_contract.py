@@ -173,16 +173,27 @@ def test_a_task_needs_a_metric() -> None:
 
 
 def test_metric_without_a_bound_passes() -> None:
-    loss = tasks.metric(
-        lambda p, r, **c: {"accuracy": float(sum(a != b for a, b in zip(p, r)))},
-        higher_is_better=False,
-        range=(0.0, float("inf")),
-    )
+    seen: list[float] = []
+
+    def counting(right: bool) -> Any:
+        def count(predictions: Any, references: Any, **columns: Any) -> dict[str, float]:
+            seen.append(float(sum((a == b) is right for a, b in zip(predictions, references))))
+            return {"accuracy": seen[-1]}
+
+        return count
+
+    n_examples = len(case_of(Sound()).examples())
+    loss = tasks.metric(counting(right=False), higher_is_better=False, range=(0.0, float("inf")))
     scoring.perfect_predictions_score_best(case_of(Sound(), metric=loss))
-    open_ended = tasks.metric(
-        lambda p, r, **c: {"accuracy": float(sum(a == b for a, b in zip(p, r)))}, range=(0.0, float("inf"))
-    )
+    assert {0, n_examples} <= set(seen), "it was asked about true answers and about wrong ones"
+    seen.clear()
+    open_ended = tasks.metric(counting(right=True), range=(0.0, float("inf")))
     scoring.perfect_predictions_score_best(case_of(Sound(), metric=open_ended))
+    assert {0, n_examples} <= set(seen)
+    # No bound is no licence: a score that is undefined for true answers is still refused.
+    undefined = tasks.metric(lambda p, r, **c: {"accuracy": float("nan")}, range=(0.0, float("inf")))
+    with pytest.raises(AssertionError, match="is nan for perfect predictions"):
+        scoring.perfect_predictions_score_best(case_of(Sound(), metric=undefined))
 
 
 @pytest.mark.parametrize("reward, message", tasks.REWARDS.values(), ids=tasks.REWARDS)
@@ -200,17 +211,39 @@ def test_unfair_reward_is_caught(reward: Any, message: str) -> None:
 
 
 def test_reward_that_applies_to_some_passes() -> None:
+    given: list[float | None] = []
+
     def some(prompts: Any, answers: Any, *, answer: Any, **columns: Any) -> list[float | None]:
         values = tasks.right(prompts, answers, answer=answer)
-        return [value if truth == "B cell" else None for value, truth in zip(values, answer, strict=True)]
+        found = [value if truth == "B cell" else None for value, truth in zip(values, answer, strict=True)]
+        given.extend(found)
+        return found
 
     case = case_of(Sound(), reward=tasks.reward(some))
-    scoring.rewards_are_batched_and_finite(case)
-    scoring.perfect_answers_are_rewarded_most(case)
+    for clause in (scoring.rewards_are_batched_and_finite, scoring.perfect_answers_are_rewarded_most):
+        given.clear()
+        clause(case)
+        assert {None, 0.0, 1.0} <= set(given), "it was asked where it applies and where it does not"
+    # Where it applies, it is held to its range.
+    halved = tasks.reward(lambda p, a, **c: [value and 0.5 * value for value in some(p, a, **c)])
+    with pytest.raises(AssertionError, match=r"gives a true answer .*its range promises"):
+        scoring.perfect_answers_are_rewarded_most(case_of(Sound(), reward=halved))
 
 
 def test_baselines_are_run_if_their_packages_are_there() -> None:
-    running.baselines_answer(case_of(Sound(), baselines=[tasks.BASELINE, tasks.ABSENT_BASELINE]))
+    called: list[str] = []
+
+    def noted(baseline: Any) -> Any:
+        def function(train: Any, answers: Any, test: Any, *, seed: int) -> list[str]:
+            called.append(baseline.name)
+            return list(baseline.function(train, answers, test, seed=seed))
+
+        return dataclasses.replace(baseline, function=function)
+
+    # The one whose package is absent would fail if it were run: it gives a single answer.
+    baselines = [noted(tasks.BASELINE), noted(tasks.ABSENT_BASELINE)]
+    running.baselines_answer(case_of(Sound(), baselines=baselines))
+    assert called == ["copy", "copy"], "twice, to compare the two, and nothing else"
 
 
 @pytest.mark.parametrize("baseline, message", tasks.BASELINES.values(), ids=tasks.BASELINES)
@@ -277,8 +310,25 @@ class Free(Sound):
         return None
 
 
-def test_task_without_candidates_generates(tmp_path: Path) -> None:
-    running.trains_and_predicts(case_of(Free()), tmp_path)
+def test_task_without_candidates_generates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import c2s.inference
+
+    written: list[str] = []
+    generate = c2s.inference.generate
+
+    def noted(*arguments: Any, **options: Any) -> list[str]:
+        written.extend(answers := generate(*arguments, **options))
+        return answers
+
+    def no_score(*_: Any, **__: Any) -> Any:
+        raise AssertionError("there are no candidates to score")
+
+    monkeypatch.setattr(c2s.inference, "generate", noted)
+    monkeypatch.setattr(c2s.inference, "score", no_score)
+    case = case_of(Free())
+    running.trains_and_predicts(case, tmp_path)
+    assert len(written) == len(case.part("test")) > 0
+    assert (tmp_path / "model").is_dir()
 
 
 @dataclass(frozen=True)
@@ -311,7 +361,13 @@ class Pairs(Task):
 
 
 def test_baselines_are_left_out_where_a_task_asks_about_several_cells() -> None:
-    running.baselines_answer(case_of(Pairs(), baselines=[tasks.BASELINES["short"][0]]))
+    def never(*_: Any, **__: Any) -> list[str]:
+        raise AssertionError("the baseline was run")
+
+    short = dataclasses.replace(tasks.BASELINES["short"][0], function=never)
+    running.baselines_answer(case_of(Pairs(), baselines=[short]))
+    with pytest.raises(AssertionError, match="the baseline was run"):
+        running.baselines_answer(case_of(Sound(), baselines=[short]))
 
 
 # -- c2s plugins check
