@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from c2s.data.gene_sets import is_gmt, read_gmt
 from c2s.errors import C2SWarning, ConfigError, InputFileError, MatrixError
 from c2s.sentences.matrix_kind import MatrixKind, matrix_kind
 from c2s.sentences.symbols import matrix_words
@@ -41,7 +42,8 @@ def read_cells(
     Parameters
     ----------
     path
-        An ``.h5ad`` file or a ``.zarr`` folder.
+        An ``.h5ad`` file or a ``.zarr`` folder; or a ``.gmt`` file, whose gene sets take the place of cells (see
+        `c2s.data.gene_sets`).
     layer
         Layer to take as ``X``; ``"raw"`` takes ``adata.raw``.
     symbols
@@ -80,7 +82,10 @@ def read_cells(
     """
     _check(normalise, target_sum, min_genes, min_cells, max_mitochondrial, backed)
     source = Path(path)
-    adata = _open(source, layer) if backed else _load(source, layer)
+    if is_gmt(source):
+        adata = _gene_sets(source, layer)
+    else:
+        adata = _open(source, layer) if backed else _load(source, layer)
     adata.uns.pop("c2s", None)  # what an earlier reading found is not what this file holds
     kind = matrix_kind(adata)
     if kind.name == "scaled" and normalise != "never":
@@ -129,6 +134,13 @@ def _check(
         raise ConfigError(
             "read_cells", problems, fix="correct these arguments, or read with backed=False to filter."
         )
+
+
+def _gene_sets(path: Path, layer: str | None) -> AnnData:
+    """Read a GMT file as a table of sets x genes."""
+    if layer is not None:
+        raise MatrixError(f"{path} holds gene sets, which have no layer {layer!r}.", fix="leave layer out.")
+    return read_gmt(path).to_anndata()
 
 
 def _load(path: Path, layer: str | None) -> AnnData:
