@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import yaml
 
 WriteCells = Callable[..., Path]
 
@@ -32,6 +33,32 @@ def write(tmp_path: Path) -> WriteCells:
     def to_file(adata: ad.AnnData, name: str = "cells.h5ad") -> Path:
         path = tmp_path / name
         adata.write_zarr(path) if path.suffix == ".zarr" else adata.write_h5ad(path)
+        return path
+
+    return to_file
+
+
+#: What every manifest must say; tests change what they are about.
+SOUND: dict[str, object] = {
+    "title": "Some cells",
+    "citation": "Somebody et al., Some cells, Some Journal 1:1 (2020).",
+    "doi": "10.1000/some.cells",
+    "licence": "CC BY 4.0",
+    "homepage": "https://example.org/cells",
+    "species": "Homo sapiens",
+    "matrix": "raw",
+    "loader": "h5ad",
+    "files": [{"name": "cells.h5ad", "role": "cells", "urls": ["https://example.org/c"], "sha256": "0" * 64}],
+}
+
+
+@pytest.fixture
+def manifest_file(tmp_path: Path) -> WriteCells:
+    """Write a manifest that differs from a sound one in what is given, and return its path."""
+
+    def to_file(name: str = "some_cells", **changes: object) -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({"name": name, **SOUND, **changes}, sort_keys=False), encoding="utf-8")
         return path
 
     return to_file

@@ -5,14 +5,30 @@ from __future__ import annotations
 import hashlib
 import shutil
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import c2s
-from c2s.data.datasets import BUILT_IN, MirroredFile
+from c2s.data import datasets as by_name, manifests
+from c2s.data.catalogue import dataset_of_manifest, holds_cells
 from c2s.data.mirror import MIRROR, _sha256, find_in_mirror
 from c2s.errors import DatasetError, InputFileError, ObsError, RegistryError
+
+#: Cells that the bundled file or the mirror of real data has.
+MIRRORED = (
+    "pbmc68k_reduced",
+    "pbmc_zheng_facs",
+    "pbmc3k",
+    "liver_he2020",
+    "breast_wu2021",
+    "tcell_wu2020",
+    "kang_ifnb",
+    "kang_control",
+    "gbm_panobinostat",
+    "jurkat_datlinger",
+)
 
 
 @pytest.fixture
@@ -33,9 +49,12 @@ def test_a_file_is_found_by_its_content_whatever_its_name(a_mirror):
     assert find_in_mirror("x", sha256, size) == folder / "deep" / "deeper" / "renamed.bin"
 
 
-def test_a_dataset_of_the_mirror_is_read_and_normalised(a_mirror, counts):
+def test_a_dataset_of_the_mirror_is_read_and_normalised(a_mirror, counts, manifest_file):
     _, sha256, size = a_mirror
-    adata = MirroredFile("some_cells", sha256, size)()
+    path = manifest_file(
+        "some_cells", files=[{"name": "a.h5ad", "role": "cells", "sha256": sha256, "bytes": size}]
+    )
+    adata = dataset_of_manifest(path).load()
     assert adata.shape == counts.shape
     assert adata.uns["c2s"]["source"] == "some_cells"
     assert adata.uns["c2s"]["sha256"] == sha256
@@ -86,9 +105,8 @@ def test_pbmc68k_reduced_needs_no_network(monkeypatch):
 
 
 def test_a_scanpy_without_the_file_is_said_so(monkeypatch, tmp_path):
-    import scanpy
-
-    monkeypatch.setattr(scanpy, "__file__", str(tmp_path / "scanpy" / "__init__.py"))
+    elsewhere = SimpleNamespace(origin=str(tmp_path / "scanpy" / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: elsewhere)
     with pytest.raises(DatasetError, match="without pbmc68k_reduced"):
         c2s.load_dataset("pbmc68k_reduced")
 
@@ -112,14 +130,22 @@ def test_names_are_looked_up_in_the_registry():
         c2s.load_dataset("pbmc68k_reducd")
     with pytest.raises(DatasetError, match="layer and symbols are for files"):
         c2s.load_dataset("pbmc68k_reduced", layer="raw")
-    names = c2s.default_host().datasets.names()
-    assert {d.name for d in BUILT_IN} <= set(names)
-    assert all(c2s.default_host().datasets.get(d.name) is d for d in BUILT_IN)
+
+
+def test_every_manifest_with_cells_is_a_registered_dataset():
+    registry = c2s.default_host().datasets
+    own = [entry.name for entry in registry.entries() if entry.owner.plugin == "core"]
+    assert sorted(own) == sorted(name for name, manifest in manifests().items() if holds_cells(manifest))
+    assert all(registry.get(name) is getattr(by_name, name) for name in own)
+    assert registry.get("breast_wu2021").label == "celltype_major"
+    assert registry.get("kang_control").donor == "donor_id"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = by_name.nothing
 
 
 def test_every_dataset_says_what_a_page_must_say():
-    assert len(BUILT_IN) == 8
-    for dataset in BUILT_IN:
+    for name in MIRRORED:
+        dataset = c2s.default_host().datasets.get(name)
         assert dataset.title
         assert dataset.citation
         assert dataset.licence
@@ -127,7 +153,7 @@ def test_every_dataset_says_what_a_page_must_say():
 
 
 @pytest.mark.mirror
-@pytest.mark.parametrize("name", [d.name for d in BUILT_IN])
+@pytest.mark.parametrize("name", MIRRORED)
 def test_the_mirrored_datasets_are_what_their_titles_say(mirror, name):
     dataset = c2s.default_host().datasets.get(name)
     adata = dataset.load()

@@ -1,0 +1,298 @@
+"""From a manifest to what it describes: cells, tables, gene sets, interactions."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from c2s.data.claims import refuse_false_claims
+from c2s.data.manifest import STANDARD_COLUMNS, Constant, Manifest
+from c2s.data.read import read_cells
+from c2s.data.store import DatasetUnavailable, Store, store
+from c2s.errors import C2SWarning, DatasetError, InputFileError, ObsError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class CellsFile:
+    """A file of cells and what to know before it is read; for readers that leave it on disk.
+
+    Attributes
+    ----------
+    path
+        An ``.h5ad`` file or ``.zarr`` folder, found and checked.
+    name
+        Name of the dataset, or the file's name without ending.
+    study
+        Id of the study.
+    symbols, layer
+        As for `c2s.data.read_cells`.
+    columns
+        Standard name to column of ``obs``, or to a `Constant`.
+    manifest
+        None for a file without one.
+    """
+
+    path: Path
+    name: str
+    study: str
+    symbols: str | None = None
+    layer: str | None = None
+    columns: Mapping[str, str | Constant] = field(default_factory=dict)
+    manifest: Manifest | None = None
+
+
+def locate_cells(name_or_path: str | os.PathLike[str], *, strict: bool = False) -> CellsFile:
+    """Find the file of a dataset, fetching it if needed, without reading the cells.
+
+    Parameters
+    ----------
+    name_or_path
+        Name of a dataset, path of a manifest, or path of an ``.h5ad`` file or ``.zarr`` folder. The columns of a
+        file without a manifest are those of ``obs`` that have standard names.
+    strict
+        Refuse the fallbacks of the manifest.
+
+    Raises
+    ------
+    DatasetError, RegistryError
+        It is not available here, holds no cells in a file, or no manifest has this name.
+    InputFileError
+        There is no such file, or it is not what it says it is.
+    """
+    from c2s.data.catalogue import find_manifest
+    from c2s.data.datasets import is_file
+
+    path = Path(name_or_path)
+    if is_file(path):
+        refuse_false_claims(path)
+        columns = _obs_columns(path)
+        return CellsFile(path, path.stem, path.stem, columns={c: c for c in STANDARD_COLUMNS if c in columns})
+    manifest, found = available(find_manifest(name_or_path), strict=strict)
+    cells = manifest.with_role("cells")
+    if manifest.loader not in {"h5ad", "zarr"} or cells is None:
+        raise DatasetError(
+            f"dataset {manifest.name!r} holds no .h5ad or .zarr file of cells (its loader is {manifest.loader}).",
+            fix="name another; `c2s data list` shows what there is.",
+        )
+    refuse_false_claims(found[cells.name])
+    return CellsFile(
+        found[cells.name],
+        manifest.name,
+        manifest.study,
+        manifest.symbols,
+        manifest.layer,
+        dict(manifest.columns),
+        manifest,
+    )
+
+
+def available(
+    manifest: Manifest, *, strict: bool = False, place: Store | None = None
+) -> tuple[Manifest, dict[str, Path]]:
+    """Return the manifest whose files are here or can be had, and their paths: this one, or a fallback.
+
+    Parameters
+    ----------
+    manifest
+        What is wanted.
+    strict
+        Refuse the fallbacks.
+    place
+        Where to look; default: the store of the environment.
+
+    Warns
+    -----
+    C2SWarning
+        A fallback is used; the warning says which, and why.
+
+    Raises
+    ------
+    DatasetUnavailable
+        Nothing of it is available; the reason is that of the dataset itself.
+    DatasetError
+        A file was refused, being corrupt or changed: no fallback hides that.
+    """
+    from c2s.data.catalogue import find_manifest
+
+    place = place or store()
+    try:
+        return manifest, place.paths(manifest)
+    except DatasetUnavailable as missing:
+        if strict or not manifest.fallbacks:
+            raise
+        reason = missing
+    for name in manifest.fallbacks:
+        other = find_manifest(name)
+        try:
+            found = place.paths(other)
+        except DatasetUnavailable:
+            continue
+        what = "simulated cells" if other.simulated else "another dataset"
+        warnings.warn(
+            f"dataset {manifest.name!r} is not available here; {name!r} ({other.title}) is used instead, which is "
+            f"{what}. Reason: {reason.problem}",
+            C2SWarning,
+            stacklevel=3,
+        )
+        return other, found
+    raise reason
+
+
+def load_cells(manifest: Manifest, *, strict: bool = False) -> AnnData:
+    """Return the cells that a manifest describes.
+
+    Parameters
+    ----------
+    manifest
+        The manifest.
+    strict
+        Refuse its fallbacks.
+
+    Returns
+    -------
+    AnnData
+        Normalised, log1p, CSR float32 (L1000: level 3 values), with the standard columns; ``uns["c2s"]`` names the
+        dataset and its sha256.
+
+    Raises
+    ------
+    DatasetError
+        It is not available here, was refused, or holds no cells.
+    ObsError
+        A column that the manifest names is missing, or a donor is.
+    """
+    used, paths = available(manifest, strict=strict)
+    try:
+        reader = CELL_READERS[used.loader]
+    except KeyError:
+        raise DatasetError(
+            f"dataset {used.name!r} holds no cells (its loader is {used.loader}).",
+            fix="c2s.data.load_manifest reads it.",
+        ) from None
+    adata = reader(used, paths)
+    sums = {file.name: file.sha256 for file in used.files}
+    cells = used.with_role("cells")
+    stated = sums.get(cells.name) if cells else None
+    adata.uns["c2s"] |= {"source": used.name} | ({"sha256": stated} if stated else {})
+    if used.simulated:
+        adata.uns["c2s"]["simulated"] = True
+    set_standard_columns(adata.obs, used.columns, used.name)
+    return adata
+
+
+def load_manifest(name: str | os.PathLike[str] | Manifest, *, strict: bool = False) -> Any:
+    """Return what a manifest describes, whatever it is.
+
+    Parameters
+    ----------
+    name
+        Name of a dataset, path of a manifest, or a manifest.
+    strict
+        Refuse its fallbacks.
+
+    Returns
+    -------
+    object
+        `AnnData` for cells; a `pandas.DataFrame` for a table; a dict of these by role where there are several
+        files; `GeneSets` for gene sets; a dict of paths by file name for what c2s does not read itself.
+
+    Raises
+    ------
+    DatasetError, RegistryError
+        It is not available here, was refused, or no manifest has this name.
+    InputFileError
+        A file is not what it says it is.
+    """
+    from c2s.data.catalogue import find_manifest, holds_cells
+
+    manifest = name if isinstance(name, Manifest) else find_manifest(name)
+    if holds_cells(manifest):
+        return load_cells(manifest, strict=strict)
+    used, paths = available(manifest, strict=strict)
+    return READERS[used.loader](used, paths)
+
+
+def set_standard_columns(obs: pd.DataFrame, columns: Mapping[str, str | Constant], name: str) -> None:
+    """Add the standard columns to `obs`, in place; the columns they come from stay.
+
+    Raises
+    ------
+    ObsError
+        A column is missing, or the donor of a cell is.
+    """
+    for standard, source in columns.items():
+        if isinstance(source, Constant):
+            obs[standard] = pd.Categorical([source.value] * len(obs))
+            continue
+        if source not in obs:
+            raise ObsError(
+                f"dataset {name!r} has no obs column {source!r}, which its manifest gives as {standard}.",
+                fix=f"correct its manifest; the columns are {', '.join(map(str, obs.columns))}.",
+            )
+        missing = int(obs[source].isna().sum())
+        if missing and standard == "donor_id":
+            first = obs.index[obs[source].isna().to_numpy()][0]
+            raise ObsError(
+                f"the donor column {source!r} of dataset {name!r} is empty for {missing} of {len(obs)} "
+                f"cells, first {str(first)!r}.",
+                fix="leave those cells out, or name another column: a donor nobody knows may sit on both sides.",
+            )
+        if standard != source:
+            obs[standard] = obs[source].to_numpy() if obs[source].dtype.kind in "iuf" else obs[source].copy()
+
+
+def _h5ad(manifest: Manifest, paths: Mapping[str, Path]) -> AnnData:
+    cells = manifest.with_role("cells")
+    assert cells is not None  # the model holds this
+    path = paths[cells.name]
+    refuse_false_claims(path)
+    with warnings.catch_warnings():
+        # anndata warns, element by element, that a file was written by an old version of it.
+        warnings.filterwarnings("ignore", category=FutureWarning, module="anndata")
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        return read_cells(path, layer=manifest.layer, symbols=manifest.symbols)
+
+
+def _obs_columns(path: Path) -> list[str]:
+    """Return the names of the columns of ``obs``; nothing else is read."""
+    try:
+        if path.is_dir():
+            import zarr
+
+            return list(zarr.open_group(str(path), mode="r")["obs"].attrs.get("column-order", []))
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            return [str(name) for name in file["obs"]]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputFileError(
+            f"{path} is missing, or cannot be read as AnnData ({error}).",
+            fix="check the path; c2s reads .h5ad files and .zarr folders.",
+        ) from error
+
+
+#: Loader to the function that reads cells.
+CELL_READERS: dict[str, Callable[[Manifest, Mapping[str, Path]], Any]] = {"h5ad": _h5ad, "zarr": _h5ad}
+
+
+def _parquet(manifest: Manifest, paths: Mapping[str, Path]) -> Any:
+    return _by_role(manifest, paths, pd.read_parquet)
+
+
+def _by_role(manifest: Manifest, paths: Mapping[str, Path], read: Callable[[Path], pd.DataFrame]) -> Any:
+    """Read every file; return the only table, or a dict by role."""
+    tables = {file.role: read(paths[file.name]) for file in manifest.files}
+    return next(iter(tables.values())) if len(tables) == 1 else tables
+
+
+#: Loader to the function that reads anything else.
+READERS: dict[str, Callable[[Manifest, Mapping[str, Path]], Any]] = {"parquet": _parquet}
