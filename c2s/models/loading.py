@@ -145,7 +145,7 @@ def load_model(
     """
     if out is not None:
         refuse_existing(Path(out))
-    place = _device(device)
+    place = find_device(device)
     if str(name_or_path) == "tiny":
         if corpus is None:
             raise ModelError(
@@ -162,15 +162,15 @@ def load_model(
                 f"{name_or_path} has a tokenizer and a shape of its own; corpus= and config= are for tiny.",
                 fix='leave corpus and config out, or load "tiny".',
             )
-        folder, preset = _find(name_or_path)
+        folder, preset = find_model_folder(name_or_path)
         result = _read(folder, str(name_or_path), preset, place, dtype)
     if out is not None:
         result.save(out)
     return result
 
 
-def _find(name_or_path: str | os.PathLike[str]) -> tuple[Path, ModelPreset | None]:
-    """Return the folder that `name_or_path` stands for."""
+def find_model_folder(name_or_path: str | os.PathLike[str]) -> tuple[Path, ModelPreset | None]:
+    """Return the folder that `name_or_path` stands for, and its preset; raise `ModelError` if it is not here."""
     name = os.fspath(name_or_path)
     path = Path(name).expanduser()
     if path.is_dir():
@@ -208,7 +208,7 @@ def _find(name_or_path: str | os.PathLike[str]) -> tuple[Path, ModelPreset | Non
 
 def _read(folder: Path, name: str, preset: ModelPreset | None, device: str, dtype: str) -> LanguageModel:
     """Read a model folder after checking that it is complete and safe."""
-    settings = _check_folder(folder)
+    settings = check_model_folder(folder)
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -257,7 +257,7 @@ def _read(folder: Path, name: str, preset: ModelPreset | None, device: str, dtyp
     return LanguageModel(network, tokenizer, name, folder, context, preset)
 
 
-def _check_folder(folder: Path) -> dict[str, Any]:
+def check_model_folder(folder: Path) -> dict[str, Any]:
     """Return config.json of a folder that holds a whole model and nothing that runs."""
     config = folder / "config.json"
     if (folder / "adapter_config.json").exists() and not config.exists():
@@ -348,7 +348,8 @@ def _move(network: PreTrainedModel, device: str, dtype: torch.dtype | None = Non
     network.eval()
 
 
-def _device(device: str) -> str:
+def find_device(device: str) -> str:
+    """Return the device that ``"auto"`` stands for, or the one named; raise `ModelError` if it is not here."""
     import torch
 
     if device == "auto":

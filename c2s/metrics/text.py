@@ -1,0 +1,164 @@
+"""BERTScore: how alike two texts are, token by token, in the eyes of an encoder (section 4.4)."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from c2s.errors import MetricError, ModelError
+from c2s.metrics.classification import checked_answers
+from c2s.metrics.genes import means_of_resamples
+from c2s.metrics.resampling import Resamplable, Resamples
+from c2s.tasks import Metric
+
+if TYPE_CHECKING:
+    from c2s.metrics.encoder import TextEncoder
+
+Floats = npt.NDArray[np.float64]
+
+#: Encoder of BioBERTScore, and the variable that names a folder or another id instead.
+BIOBERT, BIOBERT_CONFIGURED = "dmis-lab/biobert-base-cased-v1.2", "C2S_BIOBERT"
+_MOST_KEPT = 100_000
+
+
+def bert_scores(
+    predictions: Sequence[str | None],
+    references: Sequence[str],
+    *,
+    encoder: TextEncoder | None = None,
+    batch_size: int = 64,
+) -> dict[str, Floats]:
+    """Return BERTScore's precision, recall and F1 of each example (section 4.4), by the library ``bert-score``.
+
+    Each token of one text is matched with the token of the other whose vector has the highest cosine; recall is
+    the mean over the tokens of the reference, precision over those of the prediction. Special tokens may be
+    matched with, but are not averaged over; no token weighs more than another, and nothing is rescaled.
+
+    Parameters
+    ----------
+    predictions
+        Generated texts; None, or a text without a token, scores 0.
+    references
+        True texts.
+    encoder
+        Default `c2s.metrics.load_text_encoder`; another encoder gives other scores, so that a table names it.
+    batch_size
+        Pairs that run together; changes speed, and values by rounding only.
+
+    Returns
+    -------
+    dict
+        ``precision``, ``recall`` and ``f1``, float64 ``[examples]``, at most 1; identical texts score exactly 1.
+
+    Raises
+    ------
+    MetricError
+        A reference holds no token, or as `checked_answers`.
+    ModelError
+        bert-score or the encoder is not on this machine.
+
+    Warns
+    -----
+    C2SWarning
+        Texts are longer than the encoder reads (counted).
+    """
+    from c2s.metrics.encoder import load_text_encoder
+
+    predicted, truth = checked_answers(predictions, references)
+    encoder = encoder or load_text_encoder()
+    pairs = [((text or "").strip(), reference.strip()) for text, reference in zip(predicted, truth, strict=True)]
+    new = sorted({pair for pair in pairs if pair not in encoder.scores})
+    if new:
+        if len(encoder.scores) + len(new) > _MOST_KEPT:
+            encoder.scores.clear()
+            new = sorted(set(pairs))
+        encoder.scores.update(_score_pairs(new, encoder, batch_size))
+    values = np.array([encoder.scores[pair] for pair in pairs]).reshape(-1, 3)
+    return dict(zip(("precision", "recall", "f1"), values.T, strict=True))
+
+
+def _score_pairs(
+    pairs: Sequence[tuple[str, str]], encoder: TextEncoder, batch_size: int
+) -> dict[tuple[str, str], tuple[float, float, float]]:
+    texts = sorted({text for pair in pairs for text in pair})
+    tokens = dict(zip(texts, encoder.lengths(texts), strict=True))
+    if empty := [reference for _, reference in pairs if not tokens[reference]]:
+        raise MetricError(
+            f"the reference {empty[0]!r} holds no token for {encoder.name}.",
+            fix="leave out examples without a true text.",
+        )
+    done = {pair: (0.0, 0.0, 0.0) for pair in pairs if not tokens[pair[0]]}
+    # The cosine of a vector with itself is 1; rounding would make it a little more or less.
+    done |= {pair: (1.0, 1.0, 1.0) for pair in pairs if pair[0] == pair[1]}
+    left = [pair for pair in pairs if pair not in done]
+    if left:
+        given, true = (list(column) for column in zip(*left, strict=True))
+        for pair, (precision, recall) in zip(left, _library(given, true, encoder, batch_size), strict=True):
+            total = precision + recall
+            done[pair] = (precision, recall, 2 * precision * recall / total if total > 0 else 0.0)
+    return done
+
+
+def _library(given: list[str], true: list[str], encoder: TextEncoder, batch_size: int) -> Floats:
+    """Return precision and recall, ``[pairs, 2]``, as ``bert_score`` computes them."""
+    try:
+        from bert_score.utils import bert_cos_score_idf
+    except ImportError as error:
+        raise ModelError("the package bert-score is not installed.", fix="pip install 'c2s[text]'") from error
+    tokenizer = encoder.tokenizer
+    weights: defaultdict[int, float] = defaultdict(lambda: 1.0)
+    weights |= {tokenizer.cls_token_id: 0.0, tokenizer.sep_token_id: 0.0}
+    found = bert_cos_score_idf(
+        encoder.model, true, given, tokenizer, weights, batch_size=batch_size, device=encoder.model.device
+    )
+    # Text made of special tokens alone has a mean over nothing.
+    values: Floats = np.clip(np.nan_to_num(found[:, :2].double().numpy()), -1.0, 1.0)
+    return values
+
+
+def bert_score_with(
+    name: str = "bert_score",
+    encoder: str | None = None,
+    *,
+    layer: int | None = None,
+    configured: str | None = None,
+) -> Metric:
+    """Return the metric BERTScore with an encoder of your own.
+
+    Parameters
+    ----------
+    name
+        Name of the metric, and the key of its headline, the mean F1; ``NAME_precision`` and ``NAME_recall`` stand
+        beside it.
+    encoder, layer
+        As for `c2s.metrics.load_text_encoder`.
+    configured
+        Environment variable that, if set, names another encoder.
+    """
+
+    def values(predictions: Sequence[str | None], references: Sequence[str]) -> dict[str, Floats]:
+        from c2s.metrics.encoder import load_text_encoder
+
+        checked_answers(predictions, references)  # before a model is loaded
+        chosen = (os.environ.get(configured) if configured else None) or encoder
+        scores = bert_scores(predictions, references, encoder=load_text_encoder(chosen, layer=layer))
+        return {name: scores["f1"], f"{name}_precision": scores["precision"], f"{name}_recall": scores["recall"]}
+
+    def mean(predictions: Sequence[str | None], references: Sequence[str], **columns: object) -> dict[str, float]:
+        return {key: float(each.mean()) for key, each in values(predictions, references).items()}
+
+    def resampled(
+        predictions: Sequence[str | None], references: Sequence[str], resamples: Resamples
+    ) -> dict[str, Floats]:
+        return means_of_resamples(values(predictions, references), resamples)
+
+    return Metric(name, Resamplable(mean, resampled), range=(-1.0, 1.0))
+
+
+bert_score_metric = bert_score_with()
+biobert_score_metric = bert_score_with("biobert_score", BIOBERT, configured=BIOBERT_CONFIGURED)
