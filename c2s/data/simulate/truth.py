@@ -1,0 +1,91 @@
+"""What was planted: a frozen dataclass per simulator, kept with the cells as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+from c2s.errors import ObsError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Key of ``uns`` under which the truth is kept.
+TRUTH = "c2s_truth"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Base of all truths.
+
+    Attributes
+    ----------
+    seed
+        Of the simulation.
+    options
+        What the simulator was told.
+    counts_from
+        What the count model was fitted to.
+    """
+
+    simulator: ClassVar[str] = ""
+
+    seed: int
+    options: Mapping[str, Any]
+    counts_from: Mapping[str, Any]
+
+    def to_json(self) -> str:
+        """Return the truth as text."""
+        return json.dumps({"simulator": self.simulator, **asdict(self)}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote; lists come back as tuples, as they were."""
+        values = json.loads(text)
+        values.pop("simulator")
+        return cls(**{key: _frozen(value) for key, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_frozen(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _frozen(v) for k, v in value.items()}
+    return value
+
+
+class Simulated(NamedTuple):
+    """Simulated cells and what was planted in them; unpacks as ``adata, truth``."""
+
+    adata: AnnData
+    truth: Any
+
+
+def attach(adata: AnnData, truth: Truth, source: str) -> Simulated:
+    """Label the cells as simulated and keep the truth with them."""
+    adata.uns["c2s"] = {"simulated": True, "source": source}
+    adata.uns[TRUTH] = truth.to_json()
+    return Simulated(adata, truth)
+
+
+def truth_of(adata: AnnData) -> Any:
+    """Return the truth that simulated cells carry, also after they were written and read again.
+
+    Raises
+    ------
+    ObsError
+        The cells carry none: they were not simulated here, or ``uns`` was lost.
+    """
+    from c2s.data.simulate.atlas_cells import AtlasTruth
+
+    text = adata.uns.get(TRUTH)
+    classes = {cls.simulator: cls for cls in (AtlasTruth,)}
+    try:
+        return classes[json.loads(text)["simulator"]].from_json(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, KeyError):
+        raise ObsError(
+            f"these cells carry no truth (uns[{TRUTH!r}]): they are not simulated, or uns was lost.",
+            fix="use what a function of c2s.data.simulate returns.",
+        ) from None
