@@ -50,7 +50,7 @@ def choose(uniforms: FloatArray, shares: FloatArray) -> npt.NDArray[np.int64]:
     bounds = np.cumsum(np.atleast_2d(shares), axis=1)
     bounds /= bounds[:, -1:]
     chosen = (uniforms[:, None] >= bounds).sum(axis=1)
-    return np.minimum(chosen, bounds.shape[1] - 1).astype(np.int64)
+    return np.asarray(np.minimum(chosen, bounds.shape[1] - 1), dtype=np.int64)
 
 
 def draw_counts(
@@ -95,11 +95,11 @@ def draw_counts(
     """
     n, n_genes = len(state), profiles.shape[1]
     key = np.uint64(stable_hash("simulate counts", name, seed))
-    profiles, sizes = (
-        np.ascontiguousarray(profiles, dtype=np.float64),
-        np.ascontiguousarray(sizes, dtype=np.float64),
-    )
+    profiles = np.ascontiguousarray(profiles, dtype=np.float64)
+    sizes = np.ascontiguousarray(sizes, dtype=np.float64)
     dispersions = np.ascontiguousarray(dispersions, dtype=np.float64)
+    factors = np.ones((1, n_genes)) if factors is None else np.ascontiguousarray(factors, dtype=np.float64)
+    rows = np.zeros(n, dtype=np.int64) if sample is None else sample
     scratch = min(_BLOCK, max(n, 1)) * n_genes
     indices, data = np.empty(scratch, dtype=np.int32), np.empty(scratch, dtype=np.float32)
     kept: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]] = []
@@ -109,9 +109,7 @@ def draw_counts(
         ends = np.zeros(end - begin, dtype=np.int64)
         number = np.uint64(first + begin)
         of = slice(begin, end)
-        draw_rows(
-            profiles, state[of], factors, sample[of], sizes[of], dispersions, key, number, indices, data, ends
-        )
+        draw_rows(profiles, state[of], factors, rows[of], sizes[of], dispersions, key, number, indices, data, ends)
         kept.append((indices[: ends[-1]].copy(), data[: ends[-1]].copy()))
         indptr[begin + 1 : end + 1] = indptr[begin] + ends
     parts: tuple[Any, Any] = (

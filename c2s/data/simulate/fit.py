@@ -79,7 +79,7 @@ def fit_counts(
     labels = complete_column(adata.obs, group).to_numpy() if group else np.full(adata.n_obs, "")
     kept = _kept(counts, genes, top_genes, set(also))
     counts, genes = counts[:, kept], genes[kept]
-    sizes = np.asarray(counts.sum(axis=1)).ravel()
+    sizes: FloatArray = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
     full = sizes > 0
     counts, sizes, labels = counts[full], sizes[full], labels[full]
     if len(sizes) < _FEWEST_CELLS or len(genes) < _FEWEST_GENES:

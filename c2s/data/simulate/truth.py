@@ -83,7 +83,7 @@ def truth_of(adata: AnnData) -> Any:
     text = adata.uns.get(TRUTH)
     classes = {cls.simulator: cls for cls in (AtlasTruth,)}
     try:
-        return classes[json.loads(text)["simulator"]].from_json(text)  # type: ignore[arg-type]
+        return classes[json.loads(text)["simulator"]].from_json(text)
     except (TypeError, ValueError, KeyError):
         raise ObsError(
             f"these cells carry no truth (uns[{TRUTH!r}]): they are not simulated, or uns was lost.",
