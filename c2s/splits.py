@@ -103,6 +103,31 @@ def split_cells(
     return Split(assignment.astype(str), unit or "cell", note)
 
 
+def assign_units(
+    sizes: Mapping[str, int], fractions: Mapping[str, float], *, salt: str, seed: int = 0
+) -> dict[str, str]:
+    """Assign units (donors, studies) of known sizes to parts, whole, near the shares asked for.
+
+    Parameters
+    ----------
+    sizes
+        Cells of each unit; at least as many units as parts.
+    fractions
+        Share of each part.
+    salt
+        What the units are; units of another kind with the same names are assigned independently.
+    seed
+        Changes the assignment.
+
+    Returns
+    -------
+    dict
+        Part of each unit. A function of the units' names and sizes, not of their order; no part is empty.
+    """
+    names = sorted(sizes)
+    return _fill(names, [sizes[name] for name in names], fractions, salt, seed)
+
+
 def _fill(
     names: Sequence[str], sizes: Sequence[int], fractions: Mapping[str, float], salt: str, seed: int
 ) -> dict[str, str]:

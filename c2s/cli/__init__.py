@@ -35,6 +35,8 @@ COMMANDS = {
     "train": Command("c2s.cli.train:app", "Train a language model on a task."),
     "predict": Command("c2s.cli.predict:predict", "Predict with a trained model; writes an .h5ad."),
     "evaluate": Command("c2s.cli.evaluate:evaluate", "Measure a trained model, next to baselines."),
+    "corpus": Command("c2s.cli.corpus:app", "Build, inspect and verify a pretraining corpus."),
+    "prompts": Command("c2s.cli.prompts:app", "Show the prompts of the twelve pretraining tasks."),
     "plugins": Command("c2s.cli.plugins:app", "List, inspect, check and create plugins."),
     "chapters": Command("c2s.cli.chapters:app", "List and run the chapters of the book."),
 }
