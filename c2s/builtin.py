@@ -42,22 +42,30 @@ def c2s_register_chapters(register: Register) -> None:
 
 @hookimpl
 def c2s_register_datasets(register: Register) -> None:
-    """Register the manifests that hold cells; the first needs neither mirror nor network."""
-    register("pbmc68k_reduced", "c2s.data.datasets:pbmc68k_reduced", summary="700 blood cells, comes with scanpy")
-    register("pbmc_zheng_facs", "c2s.data.datasets:pbmc_zheng_facs", summary="3,874 blood cells sorted by FACS")
-    register("pbmc3k", "c2s.data.datasets:pbmc3k", summary="2,638 blood cells of one donor")
-    register("liver_he2020", "c2s.data.datasets:liver_he2020", summary="2,839 liver cells of one donor")
-    register("breast_wu2021", "c2s.data.datasets:breast_wu2021", summary="1,564 cells of a breast tumour")
-    register("tcell_wu2020", "c2s.data.datasets:tcell_wu2020", summary="200 T cells of 14 patients, 5 tissues")
-    register(
-        "kang_ifnb", "c2s.data.datasets:kang_ifnb", summary="1,975 blood cells with and without interferon beta"
-    )
-    register("kang_control", "c2s.data.datasets:kang_control", summary="12,261 blood cells of 8 donors")
-    register(
-        "gbm_panobinostat", "c2s.data.datasets:gbm_panobinostat", summary="5,000 glioblastoma cells, drug or none"
-    )
-    register(
-        "jurkat_datlinger",
-        "c2s.data.datasets:jurkat_datlinger",
-        summary="7,500 Jurkat cells, CRISPR x stimulation",
-    )
+    """Register the manifests that hold cells; `c2s data list` says which are here."""
+    for name, summary in (
+        ("pbmc68k_reduced", "700 blood cells, comes with scanpy"),
+        ("pbmc_zheng_facs", "3,874 blood cells sorted by FACS"),
+        ("pbmc3k", "2,638 blood cells of one donor"),
+        ("liver_he2020", "2,839 liver cells of one donor"),
+        ("breast_wu2021", "1,564 cells of a breast tumour"),
+        ("tcell_wu2020", "200 T cells of 14 patients, 5 tissues"),
+        ("kang_ifnb", "1,975 blood cells with and without interferon beta"),
+        ("kang_control", "12,261 blood cells of 8 donors"),
+        ("kang_2018", "24,673 blood cells with and without interferon beta"),
+        ("gbm_panobinostat", "5,000 glioblastoma cells with and without a drug"),
+        ("jurkat_datlinger", "7,500 Jurkat cells, CRISPR guides x stimulation"),
+        ("l1000_a375", "371 wells of L1000 level 3"),
+        ("dong_2023", "9,209 immune cells under cytokines"),
+        ("immune_conde2022", "immune cells of 16 tissues"),
+        ("lung_kim2024", "lung organoids"),
+        ("retina_zuo2024", "developing retina"),
+        ("squidpy_seqfish", "mouse embryo with positions"),
+        ("squidpy_merfish", "mouse hypothalamus with positions"),
+        ("squidpy_imc", "breast cancer proteins with positions"),
+        ("simulated_atlas", "simulated donors, tissues, cell types"),
+        ("simulated_spatial", "simulated tissue with niches"),
+        ("simulated_cytokines", "simulated cytokine responses"),
+        ("simulated_drug_screen", "simulated drug screen in two contexts"),
+    ):
+        register(name, f"c2s.data.datasets:{name}", summary=summary)

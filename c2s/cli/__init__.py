@@ -37,6 +37,7 @@ COMMANDS = {
     "evaluate": Command("c2s.cli.evaluate:evaluate", "Measure a trained model, next to baselines."),
     "corpus": Command("c2s.cli.corpus:app", "Build, inspect and verify a pretraining corpus."),
     "prompts": Command("c2s.cli.prompts:app", "Show the prompts of the twelve pretraining tasks."),
+    "data": Command("c2s.cli.data:app", "List, inspect, fetch and verify datasets."),
     "plugins": Command("c2s.cli.plugins:app", "List, inspect, check and create plugins."),
     "chapters": Command("c2s.cli.chapters:app", "List and run the chapters of the book."),
 }

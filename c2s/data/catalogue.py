@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from c2s.data.manifest import CELL_LOADERS, Manifest, read_manifest
 from c2s.errors import C2SError, C2SWarning, DatasetError, RegistryError
-from c2s.tasks import Dataset
 
 if TYPE_CHECKING:
     import os
 
     from anndata import AnnData
+
+    from c2s.registry import Entry
+    from c2s.tasks import Dataset
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ def _shipped(name: str) -> Manifest:
     return read_manifest(manifest_folder() / f"{name}.yaml")
 
 
+def shipped_manifests() -> dict[str, Manifest]:
+    """Return the project's own manifests, by name."""
+    return {name: _shipped(name) for name in shipped_names()}
+
+
 def manifests() -> dict[str, Manifest]:
     """Return every manifest, by name: the project's, then those of plugins.
 
@@ -80,7 +87,7 @@ def manifests() -> dict[str, Manifest]:
     ConfigError
         A manifest of the project breaks the schema.
     """
-    found = {name: _shipped(name) for name in shipped_names()}
+    found = shipped_manifests()
     for name, manifest in plugin_manifests().items():
         if name in found:
             warnings.warn(
@@ -93,17 +100,21 @@ def manifests() -> dict[str, Manifest]:
     return found
 
 
-def plugin_manifests() -> dict[str, Manifest]:
-    """Return the manifests of the datasets that plugins register; only those datasets are imported."""
+def plugin_entries() -> list[Entry]:
+    """Return what plugins have registered as datasets, with or without a manifest; nothing is imported."""
     from c2s.plugins import default_host
 
-    registry = default_host().datasets
+    return [entry for entry in default_host().datasets.entries() if entry.owner.plugin != "core"]
+
+
+def plugin_manifests() -> dict[str, Manifest]:
+    """Return the manifests of the datasets that plugins register; this imports those datasets."""
+    from c2s.plugins import default_host
+
     found = {}
-    for entry in registry.entries():
-        if entry.owner.plugin == "core":
-            continue
+    for entry in plugin_entries():
         try:
-            load = registry.get(entry.name).load
+            load = default_host().datasets.get(entry.name).load
         except C2SError as error:
             warnings.warn(f"dataset {entry.name!r} is left out: {error}", C2SWarning, stacklevel=2)
             continue
@@ -157,6 +168,8 @@ def dataset_of_manifest(manifest: Manifest | str | os.PathLike[str]) -> Dataset:
     ConfigError
         The file breaks the schema.
     """
+    from c2s.tasks import Dataset
+
     known = manifest if isinstance(manifest, Manifest) else read_manifest(Path(manifest))
     donor = known.columns.get("donor_id")
     return Dataset(

@@ -77,15 +77,15 @@ def locate_cells(name_or_path: str | os.PathLike[str], *, strict: bool = False) 
         columns = _obs_columns(path)
         return CellsFile(path, path.stem, path.stem, columns={c: c for c in STANDARD_COLUMNS if c in columns})
     manifest, found = available(find_manifest(name_or_path), strict=strict)
-    cells = manifest.with_role("cells")
-    if manifest.loader not in {"h5ad", "zarr"} or cells is None:
+    if manifest.loader not in _ANNDATA:
         raise DatasetError(
             f"dataset {manifest.name!r} holds no .h5ad or .zarr file of cells (its loader is {manifest.loader}).",
             fix="name another; `c2s data list` shows what there is.",
         )
-    refuse_false_claims(found[cells.name])
+    file = _cells_path(manifest, found)
+    refuse_false_claims(file)
     return CellsFile(
-        found[cells.name],
+        file,
         manifest.name,
         manifest.study,
         manifest.symbols,
@@ -250,10 +250,29 @@ def set_standard_columns(obs: pd.DataFrame, columns: Mapping[str, str | Constant
             obs[standard] = obs[source].to_numpy() if obs[source].dtype.kind in "iuf" else obs[source].copy()
 
 
-def _h5ad(manifest: Manifest, paths: Mapping[str, Path]) -> AnnData:
+def _cells_path(manifest: Manifest, paths: Mapping[str, Path]) -> Path:
+    """Return the ``.h5ad`` file or ``.zarr`` folder; a packed one is unpacked beside itself, once."""
     cells = manifest.with_role("cells")
-    assert cells is not None  # the model holds this
-    path = paths[cells.name]
+    path = paths[cells.name] if cells else next(iter(paths.values()))
+    if manifest.loader != "zarr":
+        return path
+    from c2s.data.formats import unpack
+
+    place = store()
+    folder = unpack(path, place.home / manifest.name / f"{path.name}.unpacked")
+    stores = [found for found in (folder, *sorted(folder.iterdir())) if is_zarr(found)]
+    if len(stores) != 1:
+        raise InputFileError(f"{path} does not hold one zarr store.", fix="check its manifest.")
+    return stores[0]
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a zarr store."""
+    return path.is_dir() and any((path / name).exists() for name in (".zgroup", ".zattrs", "zarr.json"))
+
+
+def _anndata(manifest: Manifest, paths: Mapping[str, Path]) -> AnnData:
+    path = _cells_path(manifest, paths)
     refuse_false_claims(path)
     with warnings.catch_warnings():
         # anndata warns, element by element, that a file was written by an old version of it.
@@ -280,8 +299,35 @@ def _obs_columns(path: Path) -> list[str]:
         ) from error
 
 
-#: Loader to the function that reads cells.
-CELL_READERS: dict[str, Callable[[Manifest, Mapping[str, Path]], Any]] = {"h5ad": _h5ad, "zarr": _h5ad}
+def _gct(manifest: Manifest, paths: Mapping[str, Path]) -> AnnData:
+    from c2s.data.formats import read_gct
+
+    by_role = {file.role: paths[file.name] for file in manifest.files}
+    adata = read_gct(by_role["cells"], by_role.get("samples"))
+    adata.uns["c2s"] = {"matrix_kind": manifest.matrix, "done": "nothing"}
+    return adata
+
+
+def _table(manifest: Manifest, paths: Mapping[str, Path]) -> Any:
+    from c2s.data.formats import read_table
+
+    return _by_role(manifest, paths, read_table)
+
+
+def _interactions(manifest: Manifest, paths: Mapping[str, Path]) -> pd.DataFrame:
+    from c2s.data.formats import read_interactions
+
+    return read_interactions({file.role: paths[file.name] for file in manifest.files})
+
+
+def _gmt(manifest: Manifest, paths: Mapping[str, Path]) -> Any:
+    from c2s.data.gene_sets import read_gmt
+
+    return read_gmt(paths[manifest.file().name])
+
+
+def _as_paths(manifest: Manifest, paths: Mapping[str, Path]) -> dict[str, Path]:
+    return dict(paths)
 
 
 def _parquet(manifest: Manifest, paths: Mapping[str, Path]) -> Any:
@@ -295,4 +341,21 @@ def _by_role(manifest: Manifest, paths: Mapping[str, Path], read: Callable[[Path
 
 
 #: Loader to the function that reads anything else.
-READERS: dict[str, Callable[[Manifest, Mapping[str, Path]], Any]] = {"parquet": _parquet}
+READERS: dict[str, Callable[[Manifest, Mapping[str, Path]], Any]] = {
+    "parquet": _parquet,
+    "table": _table,
+    "interactions": _interactions,
+    "gmt": _gmt,
+    "archive": _as_paths,
+    "none": _as_paths,
+}
+
+#: Loaders of a file that can stay on disk.
+_ANNDATA = ("h5ad", "zarr", "simulated")
+#: Loader to the function that reads cells.
+CELL_READERS: dict[str, Callable[[Manifest, Mapping[str, Path]], Any]] = {
+    "h5ad": _anndata,
+    "zarr": _anndata,
+    "simulated": _anndata,
+    "gct": _gct,
+}

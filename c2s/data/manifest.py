@@ -74,7 +74,8 @@ class ManifestFile(_Strict):
     name
         Name in the store, without folders.
     urls
-        Where it can be had, in the order in which they are tried; empty: only from a mirror.
+        Where it can be had, in the order in which they are tried; empty: only from a mirror, or put into the store
+        by hand.
     sha256
         Checksum, 64 hexadecimal digits, or None when nobody states it.
     sha256_reason
@@ -127,8 +128,6 @@ class ManifestFile(_Strict):
             raise ValueError("sha256 is null without a sha256_reason")
         if self.sha256 is not None and self.sha256_reason is not None:
             raise ValueError("sha256_reason is for a sha256 that is null")
-        if self.sha256 is None and not self.urls and self.package is None:
-            raise ValueError("neither an address nor a sha256: nothing can find this file")
         return self
 
 

@@ -14,6 +14,7 @@ import c2s
 from c2s.data import datasets as by_name, manifests
 from c2s.data.catalogue import dataset_of_manifest, holds_cells
 from c2s.data.mirror import MIRROR, _sha256, find_in_mirror
+from c2s.data.store import DatasetUnavailable
 from c2s.errors import DatasetError, InputFileError, ObsError, RegistryError
 
 #: Cells that the bundled file or the mirror of real data has.
@@ -46,7 +47,9 @@ def a_mirror(tmp_path, monkeypatch, counts, write):
 
 def test_a_file_is_found_by_its_content_whatever_its_name(a_mirror):
     folder, sha256, size = a_mirror
-    assert find_in_mirror("x", sha256, size) == folder / "deep" / "deeper" / "renamed.bin"
+    target = folder / "deep" / "deeper" / "renamed.bin"
+    assert find_in_mirror(folder, sha256, size) == (target, [])
+    assert find_in_mirror(folder, sha256, None) == (target, [])
 
 
 def test_a_dataset_of_the_mirror_is_read_and_normalised(a_mirror, counts, manifest_file):
@@ -62,31 +65,37 @@ def test_a_dataset_of_the_mirror_is_read_and_normalised(a_mirror, counts, manife
 
 
 def test_only_files_of_the_right_size_are_read_and_once(a_mirror, monkeypatch):
-    _, sha256, size = a_mirror
+    folder, sha256, size = a_mirror
     _sha256.cache_clear()
     read = []
     real = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda f, n: read.append(f.name) or real(f, n))
     for _ in range(3):
-        find_in_mirror("x", sha256, size)
+        find_in_mirror(folder, sha256, size)
     assert sorted(name.rsplit("/", 1)[1] for name in read) == ["a-decoy.h5ad", "renamed.bin"]
 
 
-def test_what_a_mirror_lacks(a_mirror, monkeypatch, tmp_path):
+def test_what_a_mirror_lacks(a_mirror, manifest_file, monkeypatch, tmp_path):
     folder, sha256, size = a_mirror
-    with pytest.raises(DatasetError, match=r"no file in .* is dataset 'x'") as caught:
-        find_in_mirror("x", "0" * 64, 17)
+    monkeypatch.setenv("C2S_DATA_HOME", str(tmp_path / "home"))
+
+    def load(sha256, size):
+        file = {"name": "a.h5ad", "role": "cells", "sha256": sha256, "bytes": size}
+        return c2s.load_dataset(manifest_file("x", files=[file]))
+
+    with pytest.raises(DatasetUnavailable, match=r"'x' is not on this machine: a.h5ad is not") as caught:
+        load("0" * 64, 17)
     assert "17 bytes" in caught.value.fix
     target = folder / "deep" / "deeper" / "renamed.bin"
     target.write_bytes(target.read_bytes()[:-1] + b"!")
-    with pytest.raises(DatasetError, match="has its size but not its content"):
-        find_in_mirror("x", sha256, size)
+    with pytest.raises(DatasetUnavailable, match="has its size but not its content"):
+        load(sha256, size)
     monkeypatch.setenv(MIRROR, str(tmp_path / "gone"))
     with pytest.raises(DatasetError, match="is no folder"):
-        find_in_mirror("x", sha256, size)
+        load(sha256, size)
     monkeypatch.delenv(MIRROR)
-    with pytest.raises(DatasetError, match="C2S_DATA_MIRROR is not set") as caught:
-        find_in_mirror("x", sha256, size)
+    with pytest.raises(DatasetUnavailable, match="C2S_DATA_MIRROR is not set") as caught:
+        load(sha256, size)
     assert MIRROR in caught.value.fix
 
 

@@ -1,0 +1,240 @@
+"""``c2s data``: which datasets there are, where they lie, and whether they are what they should be."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from c2s.data.manifest import Manifest
+    from c2s.data.store import Store
+
+app = typer.Typer(no_args_is_help=True, help="List, inspect, fetch and verify datasets.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a dataset, or a manifest (.yaml).")]
+_OVERFLOW: dict[str, Any] = {"TITLE": "ellipsis"}
+_COLOURS = {"ok": "green", "recorded": "yellow", "absent": "dim", "refused": "bold red"}
+
+
+@app.command("list")
+def list_datasets(
+    here: Annotated[bool, typer.Option("--here", help="Only those that need no download.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the manifests, and at a glance which are here (`verify` reads the files)."""
+    from c2s.data.catalogue import plugin_entries, shipped_manifests
+    from c2s.data.store import store
+
+    place = store()
+    rows = []
+    for name, manifest in shipped_manifests().items():
+        where = _where(place, manifest)
+        if not here or where in {"bundled", "mirror", "store", "simulated"}:
+            rows.append({"name": name, "loader": manifest.loader, "where": where, "title": manifest.title})
+    # What plugins bring is named without importing it; `info` and `verify` do.
+    for entry in plugin_entries():
+        where = f"plugin {entry.owner.plugin}"
+        rows.append({"name": entry.name, "loader": "", "where": where, "title": entry.summary})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = _table("NAME", "LOADER", "WHERE", "TITLE")
+    for row in rows:
+        table.add_row(*row.values())
+    _print(table)
+    print(
+        f"\n{len(rows)} datasets. WHERE: bundled with a package; in the mirror or the store; simulated when used;"
+    )
+    print("fetch: can be downloaded; mirror only: put it into C2S_DATA_MIRROR; by hand: see `c2s data info NAME`.")
+
+
+@app.command("info")
+def info(name: Name, as_json: Json = False) -> None:
+    """Show a manifest, and where its files are or will be."""
+    from c2s.data.catalogue import find_manifest
+    from c2s.data.store import store
+
+    place, manifest = store(), find_manifest(name)
+    if as_json:
+        print(json.dumps(manifest.model_dump(), indent=2))
+        return
+    print(f"{manifest.name}: {manifest.title}")
+    for key in (
+        "citation",
+        "doi",
+        "licence",
+        "homepage",
+        "species",
+        "matrix",
+        "loader",
+        "study",
+        "layer",
+        "symbols",
+    ):
+        value = getattr(manifest, key)
+        if value is not None:
+            print(f"  {key}: {value}")
+    for key in ("overlaps", "fallbacks"):
+        if getattr(manifest, key):
+            print(f"  {key}: {', '.join(getattr(manifest, key))}")
+    for standard, source in manifest.columns.items():
+        print(f"  column {standard}: {source if isinstance(source, str) else f'always {source.value!r}'}")
+    if manifest.note:
+        print(f"  note: {manifest.note}")
+    for file in manifest.files:
+        size = f"{file.bytes:,} bytes" if file.bytes else "size not known"
+        print(f"  file {file.name} ({file.role}, {size}): {place.whereabouts(manifest, file) or 'not here'}")
+        print(f"    sha256: {file.sha256 or f'not stated: {file.sha256_reason}'}")
+        for url in file.urls:
+            print(f"    {url}")
+        if file.package is None:
+            print(f"    in the store: {place.place(manifest, file)}")
+
+
+@app.command("fetch")
+def fetch(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names of datasets, or manifests (.yaml).")
+    ],
+    strict: Annotated[bool, typer.Option("--strict", help="Fail rather than use a fallback.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget sums recorded at a first download, and download again.")
+    ] = False,
+) -> None:
+    """Bring datasets here, verified; what is here already is not fetched again."""
+    from c2s.data.catalogue import find_manifest
+    from c2s.data.loaders import available
+    from c2s.data.store import store
+
+    place = store()
+    wanted = [find_manifest(name) for name in names]
+    for manifest in wanted:
+        if forget:
+            for file in manifest.files:
+                if place.forget(manifest, file):
+                    print(f"{manifest.name}: the recorded sum of {file.name} is forgotten.")
+        used, paths = available(manifest, strict=strict, place=place)
+        instead = "" if used.name == manifest.name else f" (instead: {used.name})"
+        if not paths:
+            print(f"{manifest.name}{instead}: no files to fetch. {used.note or ''}".rstrip())
+        for path in paths.values():
+            print(f"{manifest.name}{instead}: {path}")
+
+
+@app.command("verify")
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: everything that is here.")
+    ] = None,
+    load: Annotated[bool, typer.Option("--load", help="Also load each and check its columns.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read the files that are here and compare their sums; downloads nothing.
+
+    Exit code 1 if a file is corrupt, or if a dataset that was named is not here.
+    """
+    from c2s.data.catalogue import find_manifest, manifests
+    from c2s.data.store import store
+
+    place = store()
+    wanted = [find_manifest(name) for name in names] if names else list(manifests().values())
+    rows = [place.verify(manifest, file) for manifest in wanted for file in manifest.files]
+    failed = [row for row in rows if row.state == "refused" or (names and row.state == "absent")]
+    shown = [row for row in rows if names or row.state != "absent"]
+    loaded = _load(wanted, {row.dataset for row in rows if row.state in {"absent", "refused"}}) if load else {}
+    if as_json:
+        records = [
+            {"dataset": r.dataset, "file": r.file, "state": r.state, "path": str(r.where or ""), "what": r.what}
+            for r in rows
+        ]
+        print(json.dumps({"files": records, "loaded": loaded}, indent=2))
+    else:
+        table = _table("DATASET", "FILE", "STATE", "WHAT")
+        for row in shown:
+            table.add_row(row.dataset, row.file, f"[{_COLOURS[row.state]}]{row.state}[/]", row.what)
+        for name, text in loaded.items():
+            table.add_row(name, "(loaded)", "[red]failed[/]" if text.startswith("Error") else "[green]ok[/]", text)
+        _print(table)
+        absent = len(rows) - len(shown)
+        good = sum(row.state in {"ok", "recorded"} for row in rows)
+        print(
+            f"\n{good} of {len(rows)} files are here and sound" + (f", {absent} are not here." if absent else ".")
+        )
+    if failed or any(text.startswith("Error") for text in loaded.values()):
+        raise typer.Exit(1)
+
+
+@app.command("path")
+def path(
+    name: Name,
+    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Which file, if it has several.")] = None,
+) -> None:
+    """Print the path of a file of a dataset, fetching it if needed; a fallback is never taken."""
+    from c2s.data.catalogue import find_manifest
+    from c2s.data.store import store
+
+    place, manifest = store(), find_manifest(name)
+    if manifest.simulated:
+        print(next(iter(place.paths(manifest).values())))
+        return
+    print(place.path(manifest, file))
+
+
+def _where(place: Store, manifest: Manifest) -> str:
+    """Say in a word where a dataset is, or how it can be had."""
+    if manifest.simulated:
+        return "simulated"
+    if not manifest.files:
+        return "by hand"
+    found = {place.whereabouts(manifest, file) for file in manifest.files}
+    if "" not in found:
+        return "bundled" if found == {"package"} else "mirror" if "mirror" in found else "store"
+    if all(file.urls for file in manifest.files):
+        return "fetch"
+    return "mirror only" if all(file.sha256 or file.urls for file in manifest.files) else "by hand"
+
+
+def _load(wanted: list[Manifest], missing: set[str]) -> dict[str, str]:
+    """Load what is here; say what it is, or what is wrong with it."""
+    from c2s.data.loaders import load_manifest
+    from c2s.errors import C2SError
+
+    said = {}
+    for manifest in wanted:
+        if manifest.name in missing or manifest.simulated or not manifest.files:
+            continue
+        try:
+            found: Any = load_manifest(manifest, strict=True)
+        except C2SError as error:
+            said[manifest.name] = f"Error: {error}"
+            continue
+        if hasattr(found, "obs"):
+            columns = ", ".join(column for column in manifest.columns if column in found.obs)
+            said[manifest.name] = f"{found.n_obs:,} cells x {found.n_vars:,} genes; {columns}"
+        else:
+            said[manifest.name] = f"{type(found).__name__} of {len(found):,}"
+    return said
+
+
+def _table(*columns: str) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        # Names are for copying: they are never broken.
+        table.add_column(
+            column, no_wrap=column in {"NAME", "DATASET", "TITLE"}, overflow=_OVERFLOW.get(column, "fold")
+        )
+    return table
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # Nothing is cut in a pipe or a file.
+    (console if console.is_terminal else Console(width=200)).print(table)
