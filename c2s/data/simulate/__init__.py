@@ -16,7 +16,16 @@ _PUBLIC = {
     "CountModel": "c2s.data.simulate.count_model",
     "Simulated": "c2s.data.simulate.truth",
     "Truth": "c2s.data.simulate.truth",
+    "CytokineOptions": "c2s.data.simulate.options",
+    "CytokineTruth": "c2s.data.simulate.cytokine_cells",
+    "ScreenOptions": "c2s.data.simulate.options",
+    "ScreenTruth": "c2s.data.simulate.screen_cells",
+    "SpatialOptions": "c2s.data.simulate.options",
+    "SpatialTruth": "c2s.data.simulate.spatial_cells",
     "atlas": "c2s.data.simulate.atlas_cells",
+    "cytokines": "c2s.data.simulate.cytokine_cells",
+    "drug_screen": "c2s.data.simulate.screen_cells",
+    "spatial": "c2s.data.simulate.spatial_cells",
     "fit_counts": "c2s.data.simulate.fit",
     "shipped_counts": "c2s.data.simulate.count_model",
     "truth_of": "c2s.data.simulate.truth",
@@ -38,7 +47,15 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from c2s.data.simulate.atlas_cells import AtlasTruth as AtlasTruth, atlas as atlas
     from c2s.data.simulate.count_model import CountModel as CountModel, shipped_counts as shipped_counts
+    from c2s.data.simulate.cytokine_cells import CytokineTruth as CytokineTruth, cytokines as cytokines
     from c2s.data.simulate.fit import fit_counts as fit_counts
-    from c2s.data.simulate.options import AtlasOptions as AtlasOptions
+    from c2s.data.simulate.options import (
+        AtlasOptions as AtlasOptions,
+        CytokineOptions as CytokineOptions,
+        ScreenOptions as ScreenOptions,
+        SpatialOptions as SpatialOptions,
+    )
+    from c2s.data.simulate.screen_cells import ScreenTruth as ScreenTruth, drug_screen as drug_screen
+    from c2s.data.simulate.spatial_cells import SpatialTruth as SpatialTruth, spatial as spatial
     from c2s.data.simulate.truth import Simulated as Simulated, Truth as Truth, truth_of as truth_of
     from c2s.data.simulate.writing import write_atlas as write_atlas

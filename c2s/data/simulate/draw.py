@@ -47,7 +47,7 @@ def choose(uniforms: FloatArray, shares: FloatArray) -> npt.NDArray[np.int64]:
     shares
         float64 ``[categories]``, or ``[n, categories]`` with shares for each; rows need not add up to one.
     """
-    bounds = np.cumsum(np.atleast_2d(shares), axis=1)
+    bounds = np.cumsum(np.atleast_2d(shares), axis=1, dtype=np.float64)
     bounds /= bounds[:, -1:]
     chosen = (uniforms[:, None] >= bounds).sum(axis=1)
     return np.asarray(np.minimum(chosen, bounds.shape[1] - 1), dtype=np.int64)

@@ -20,6 +20,9 @@ TRUTH = "c2s_truth"
 class Truth:
     """Base of all truths.
 
+    A log fold change is that of a gene's expected count in a cell of given depth. What rises adds to the cell's
+    total, so that shares of the total change by a little less.
+
     Attributes
     ----------
     seed
@@ -79,9 +82,13 @@ def truth_of(adata: AnnData) -> Any:
         The cells carry none: they were not simulated here, or ``uns`` was lost.
     """
     from c2s.data.simulate.atlas_cells import AtlasTruth
+    from c2s.data.simulate.cytokine_cells import CytokineTruth
+    from c2s.data.simulate.screen_cells import ScreenTruth
+    from c2s.data.simulate.spatial_cells import SpatialTruth
 
     text = adata.uns.get(TRUTH)
-    classes = {cls.simulator: cls for cls in (AtlasTruth,)}
+    truths: tuple[type[Truth], ...] = (AtlasTruth, CytokineTruth, ScreenTruth, SpatialTruth)
+    classes = {cls.simulator: cls for cls in truths}
     try:
         return classes[json.loads(text)["simulator"]].from_json(text)
     except (TypeError, ValueError, KeyError):
