@@ -95,7 +95,7 @@ def row_chunks(adata: AnnData, layer: str | None, chunk_size: int) -> Iterator[R
         warnings.warn(
             "the matrix on disk is stored by gene (CSC), so it is read whole; stored as CSR it would not be.",
             C2SWarning,
-            stacklevel=3,
+            stacklevel=5,  # the caller of to_cell_sentences, or of RankExpressionModel.fit
         )
         matrix = matrix.to_memory().tocsr()
     if isinstance(matrix, sp.csr_matrix | sp.csr_array):

@@ -145,7 +145,7 @@ class SentenceStream:
             warnings.warn(
                 f"top_k={top_k} exceeds the {len(self._words)} genes of the matrix; all expressed genes are kept.",
                 C2SWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         self._kind = matrix_kind(adata, layer)
         if self._kind.name in {"normalised", "log2", "log10"} and expects == "normalised":
@@ -153,7 +153,7 @@ class SentenceStream:
                 f"the values are {self._kind.name}, not log1p ({self._kind.evidence}); the sentences "
                 "are the same, but a rank-expression model has this unit. c2s.read_cells brings them to log1p.",
                 C2SWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         self._obs, self._renamed = obs_table(adata.obs, obs_columns)
         # A chunk's text must fit the 32-bit offsets of an Arrow string array.

@@ -100,6 +100,21 @@ def test_sliding_windows_count_text_positions(window):
     np.testing.assert_allclose(found, plain_scores(model, prompts, LABELS), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("missing", [-1, 0, 1])
+def test_a_window_that_ends_where_the_longest_text_does(missing):
+    from transformers import AutoModelForCausalLM
+
+    model = tiny("gemma2")
+    prompts = make_prompts(1)
+    tokens = max(len(tokens_of(model, f"{prompts[0]} {label}")) for label in LABELS)
+    # One token fewer than the text has, and the last one no longer sees the first.
+    model.model.config.sliding_window = tokens - missing
+    torch.manual_seed(0)
+    model.model = AutoModelForCausalLM.from_config(model.model.config).double().eval()
+    found = score(model, prompts, LABELS).log_probs
+    np.testing.assert_allclose(found, plain_scores(model, prompts, LABELS), rtol=0, atol=1e-5)
+
+
 def test_every_family_that_takes_trees_is_tested_here():
     tested = {config.model_type for config in other_architectures().values()} | {"gpt_neox", "gemma2", "llama"}
     assert tested >= tree.TREE_MODELS

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 import c2s
 from c2s.errors import C2SError, GeneError, MatrixError, ObsError
-from c2s.sentences.matrix import matrix_of
+from c2s.sentences.matrix import matrix_of, row_chunks
 
 
 def with_value(adata: ad.AnnData, value: float, row: int = 7) -> ad.AnnData:
@@ -107,6 +107,27 @@ def test_a_broken_csr_structure_is_refused(make_cells):
         c2s.to_cell_sentences(adata)
 
 
+@pytest.mark.parametrize(
+    "indptr",
+    [[1, 2, 4, 6], [0, 4, 2, 6], [0, 2, 4, 7], [0, 2, 4], [0, 2, 4, 6, 6]],
+    ids=lambda v: "".join(map(str, v)),
+)
+def test_each_way_an_indptr_can_be_broken_is_refused(indptr):
+    matrix = sp.csr_matrix(np.tile([0.5, 0.25], (3, 1)))
+    adata = ad.AnnData(matrix, var=pd.DataFrame(index=["A", "B"]))
+    assert c2s.to_cell_sentences(adata).table["cell_sentence"].to_pylist() == ["A B"] * 3
+    adata.X.indptr = np.array(indptr, np.int32)
+    with pytest.raises(MatrixError, match="indptr is broken"):
+        list(row_chunks(adata, None, 10))
+
+
+def test_values_of_a_layer_are_refused_by_its_name(make_cells):
+    adata = make_cells()
+    adata.layers["scaled"] = adata.X - adata.X.multiply(2)
+    with pytest.raises(MatrixError, match="negative in layer 'scaled'"):
+        c2s.to_cell_sentences(adata, layer="scaled")
+
+
 def test_matrix_of_says_which_layers_there_are(make_cells):
     with pytest.raises(MatrixError, match="no layer 'x'; there is none"):
         matrix_of(make_cells(), "x")
@@ -124,6 +145,49 @@ def test_ensembl_ids_name_the_column_with_symbols(make_cells):
     with pytest.raises(GeneError) as caught:
         c2s.to_cell_sentences(adata)
     assert "symbols='COLUMN'" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("columns", "proposed"),
+    [
+        (["gene_name", "symbol"], "symbol"),
+        (["gene_short_name", "Gene_Symbols", "biotype"], "Gene_Symbols"),
+        (["biotype"], "COLUMN"),
+    ],
+)
+def test_the_likeliest_column_of_symbols_is_proposed(make_cells, columns, proposed):
+    adata = make_cells(3, 4)
+    for column in columns:
+        adata.var[column] = ["A", "B", "C", "D"]
+    adata.var_names = [f"ENSG{i:011d}" for i in range(4)]
+    with pytest.raises(GeneError) as caught:
+        c2s.to_cell_sentences(adata)
+    assert f"symbols={proposed!r}" in caught.value.fix
+
+
+def test_half_of_the_names_may_be_ensembl_ids(make_cells):
+    adata = make_cells(3, 4)
+    adata.var_names = ["ENSG00000187608", "ENSG00000187609", "CD3D", "LYZ"]
+    assert len(c2s.to_cell_sentences(adata).genes) == 4
+    adata.var_names = ["ENSG00000187608", "ENSG00000187609", "ENSG00000187610", "LYZ"]
+    with pytest.raises(GeneError, match="3 of 4 names"):
+        c2s.to_cell_sentences(adata)
+
+
+@pytest.mark.parametrize(("n_bad", "message"), [(5, "'G4 x' in var_names"), (7, "'G4 x' and 2 more in var_names")])
+def test_five_of_many_wrong_symbols_are_shown(make_cells, n_bad, message):
+    adata = make_cells(3, 9)
+    adata.var_names = [f"G{i} x" if i < n_bad else f"G{i}" for i in range(9)]
+    with pytest.raises(GeneError, match=message):
+        c2s.to_cell_sentences(adata)
+
+
+def test_five_of_many_colliding_symbols_are_shown(make_cells):
+    adata = make_cells(3, 14)
+    adata.var_names = [f"{letter}{i}" for i in range(7) for letter in "gG"]
+    with pytest.raises(GeneError, match="makes 7 group") as caught:
+        c2s.to_cell_sentences(adata, uppercase=True)
+    assert [f"G{i} = g{i}" in str(caught.value) for i in range(7)] == [True] * 5 + [False] * 2
 
 
 def test_a_few_genes_that_have_only_an_ensembl_id_are_words(make_cells):
@@ -164,6 +228,9 @@ def test_too_many_columns_suggest_a_transposed_matrix(make_cells, monkeypatch):
     with pytest.raises(GeneError, match="40 genes are too many") as caught:
         c2s.to_cell_sentences(make_cells())
     assert "adata.T" in caught.value.fix
+    # One below the limit is not too many.
+    monkeypatch.setattr(c2s.sentences.symbols, "_MAX_GENES", 41)
+    assert len(c2s.to_cell_sentences(make_cells())) == 60
 
 
 def test_cells_that_share_an_id(make_cells):

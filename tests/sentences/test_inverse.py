@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -94,6 +95,54 @@ def test_unsorted_matrices_fit_the_same(make_cells):
         indices[a:b], data[a:b] = indices[a:b][::-1], data[a:b][::-1]
     adata.X = sp.csr_matrix((data, indices, adata.X.indptr), shape=adata.shape)
     assert RankExpressionModel.fit(adata) == expected
+
+
+def test_counts_are_fitted_only_where_that_is_meant(make_cells):
+    adata = make_cells(100, n_levels=None)
+    adata.X.data = np.ceil(adata.X.data)
+    fitted = RankExpressionModel.fit(adata, expects="any")
+    assert fitted.expression == "counts"
+    with pytest.raises(TypeError, match="positional argument"):
+        RankExpressionModel.fit(adata, 10)
+
+
+def test_scores_go_as_deep_as_the_fit_unless_told_otherwise(make_cells):
+    adata = make_cells(100, n_levels=None, density=1.0)
+    fitted = RankExpressionModel.fit(adata, top_k=5)
+    assert fitted.score(adata)["n_pairs"] == 500
+    assert fitted.score(adata, top_k=3)["n_pairs"] == 300
+    assert RankExpressionModel.fit(adata).score(adata)["n_pairs"] == 4000
+
+
+def test_two_pairs_are_enough_to_score(model):
+    score = model.score(on_a_line(1, 2))
+    assert score["n_pairs"] == 2
+    assert score["pearson"] == pytest.approx(1.0)
+    # One held-out cell with two genes is enough for the fit, with one it is not.
+    cells = on_a_line(2, 3)
+    held_out = c2s.sentences.inverse._held_out(cells, 0.2, 0)
+    for kept in (2, 1):
+        cells.X = sp.csr_matrix(np.where(held_out[:, None], np.arange(3) < kept, True) * cells.X.toarray())
+        if kept == 2:
+            assert RankExpressionModel.fit(cells).n_pairs_test == 2
+    with pytest.raises(MatrixError, match="too few to score"):
+        RankExpressionModel.fit(cells)
+
+
+def test_the_vocabulary_of_an_inverse_can_be_another(make_cells, model):
+    sentences = c2s.to_cell_sentences(make_cells(5, 10))
+    genes = ["NEW", *sentences.genes[::-1]]
+    back = model.invert(sentences, genes)
+    assert back.var_names.tolist() == genes
+    assert back.uns["c2s"]["inverse"]["n_unknown"] == 0
+    same = model.invert(sentences)
+    np.testing.assert_array_equal(back.X.toarray()[:, :0:-1], same.X.toarray())
+    assert back.X.toarray()[:, 0].tolist() == [0] * 5
+
+
+def test_a_model_does_not_change_after_the_fit(model):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.slope = 0.0
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])

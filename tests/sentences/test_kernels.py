@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -189,8 +191,54 @@ def test_the_stream_of_threads_keeps_order_and_stays_short(monkeypatch):
     for result in jit.in_threads(lambda x: x * x, items(), threads=2):
         results.append(result)
         assert len(taken) - len(results) <= 4
+        assert len(taken) >= min(50, len(results) + 3)  # or the threads would run dry
     assert results == [i * i for i in range(50)]
-    monkeypatch.setenv("C2S_THREADS", "7")
-    assert jit.n_threads() == 7
-    monkeypatch.setenv("C2S_THREADS", "no")
-    assert jit.n_threads() >= 1
+
+
+def test_threads_are_as_many_as_stated_or_as_there_are_processors_up_to_sixteen(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
+    for stated, expected in (("7", 7), ("1", 1), ("40", 40), ("0", 5), ("-3", 5), ("no", 5), ("", 5)):
+        monkeypatch.setenv("C2S_THREADS", stated)
+        assert jit.n_threads() == expected
+    monkeypatch.delenv("C2S_THREADS")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert jit.n_threads() == 16
+    monkeypatch.delattr(os, "sched_getaffinity")
+    for processors, expected in ((3, 3), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda processors=processors: processors)
+        assert jit.n_threads() == expected
+
+
+def test_one_thread_is_no_thread(monkeypatch):
+    import threading
+
+    here = threading.get_ident()
+    assert set(jit.in_threads(lambda _: threading.get_ident(), range(3), threads=1)) == {here}
+    assert here not in set(jit.in_threads(lambda _: threading.get_ident(), range(3), threads=2))
+    monkeypatch.setenv("C2S_THREADS", "1")
+    assert set(jit.in_threads(lambda _: threading.get_ident(), range(3))) == {here}
+
+
+def test_an_error_in_a_thread_arrives_and_what_waits_is_given_up():
+    done: list[int] = []
+
+    def work(i: int) -> int:
+        if i == 1:
+            raise ValueError("one")
+        done.append(i)
+        return i
+
+    stream = jit.in_threads(work, range(100), threads=2)
+    with pytest.raises(ValueError, match="one"):
+        list(stream)
+    assert len(done) < 10
+
+
+@pytest.mark.parametrize("run", ["compiled", "interpreted"])
+def test_sentences_of_the_shortest_words_fit_what_is_set_aside_for_them(run, interpreted):
+    if run == "interpreted":
+        interpreted()
+    letters = list("ABCDEFGHIJ")
+    parsed = c2s.parse_sentences([" ".join(letters), "A", "", "J I"], letters)
+    assert parsed.indices.tolist() == [*range(10), 0, 9, 8]
+    assert parsed.indptr.tolist() == [0, 10, 11, 11, 13]

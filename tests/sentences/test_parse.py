@@ -118,6 +118,13 @@ def test_many_blocks_are_joined_in_order(monkeypatch):
     assert parsed.strays == tuple(f"X{i}" for i in range(20))
 
 
+def test_no_more_than_twenty_strays_are_shown_each_once():
+    parsed = c2s.parse_sentences(["X1 X2", " ".join(f"Y{i}" for i in range(30)), "X1 Z"], GENES)
+    assert parsed.strays == ("X1", "X2", *(f"Y{i}" for i in range(18)))
+    assert parsed.n_unknown.tolist() == [2, 30, 2]
+    assert c2s.parse_sentences(["X1 X1", "X1 X2"], GENES).strays == ("X1", "X2")
+
+
 def test_what_is_no_text_is_refused():
     with pytest.raises(SentenceError, match="not text"):
         c2s.parse_sentences([1, 2], GENES)

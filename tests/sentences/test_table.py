@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,6 +74,30 @@ def test_select_keeps_the_order_asked_for(sentences):
     assert len(sentences.select([])) == 0
     with pytest.raises(ObsError, match=r"2 cell id.s. are not in these sentences: 'x', 'y'"):
         sentences.select(["cell-0-7", "x", "y"])
+
+
+def test_the_first_five_unknown_cells_are_named(sentences):
+    with pytest.raises(ObsError) as caught:
+        sentences.select(["cell-0-7", *(f"x{i}" for i in range(7))])
+    assert "7 cell id(s) are not in these sentences: 'x0', 'x1', 'x2', 'x3', 'x4'." in str(caught.value)
+
+
+def test_sentences_of_no_cell_can_be_shown_and_nothing_can_be_put_in_their_place(sentences):
+    none = sentences.select([])
+    assert repr(none) == "CellSentences(0 cells of 0 genes on average, vocabulary of 40)"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        none.table = sentences.table
+
+
+def test_several_columns_with_reserved_names_are_all_carried(make_cells):
+    adata = make_cells(2)
+    adata.obs["cell_sentence"] = ["x", "y"]
+    adata.obs["n_genes"] = [1, 2]
+    adata.obs["obs_cell_sentence"] = ["a", "b"]
+    found = c2s.to_cell_sentences(adata)
+    assert found.table["obs_obs_cell_sentence"].to_pylist() == ["x", "y"]
+    assert found.table["obs_cell_sentence"].to_pylist() == ["a", "b"]
+    assert found.table["obs_n_genes"].to_pylist() == [1, 2]
 
 
 def test_obs_is_the_table_without_its_sentences(sentences):

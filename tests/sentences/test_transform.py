@@ -54,6 +54,56 @@ def test_other_number_types_are_read(dtype):
     assert words(c2s.to_cell_sentences(adata, expects="any")) == ["B C", "A"]
 
 
+def test_whole_numbers_beyond_single_precision_are_not_ties():
+    values = np.array([[2**24, 2**24 + 1, 2**24 + 2]], np.int32)
+    adata = ad.AnnData(values, var=pd.DataFrame(index=["A", "B", "C"]))
+    assert words(c2s.to_cell_sentences(adata, expects="counts")) == ["C B A"]
+
+
+def test_options_are_given_by_name(make_cells):
+    with pytest.raises(TypeError, match="positional argument"):
+        c2s.to_cell_sentences(make_cells(), 5)
+
+
+def test_warnings_point_at_the_line_that_called(make_cells, tmp_path):
+    adata = make_cells()
+    adata.X = sp.csr_matrix(np.expm1(adata.X.toarray()) * (np.arange(60) != 1)[:, None])  # no logarithm; one empty
+    with pytest.warns(C2SWarning) as caught:
+        c2s.to_cell_sentences(adata, top_k=1000)
+    told = [next(w for w in ("exceeds", "not log1p", "express no gene") if w in str(c.message)) for c in caught]
+    assert told == ["exceeds", "not log1p", "express no gene"]
+    assert {c.filename for c in caught} == {__file__}
+    adata = make_cells()
+    adata.X = sp.csc_matrix(adata.X)
+    adata.write_h5ad(tmp_path / "by_gene.h5ad")
+    backed = ad.read_h5ad(tmp_path / "by_gene.h5ad", backed="r")
+    for call in (c2s.to_cell_sentences, c2s.RankExpressionModel.fit):
+        with pytest.warns(C2SWarning, match="stored by gene") as caught:
+            call(backed)
+        assert [c.filename for c in caught] == [__file__]
+
+
+def test_what_was_done_is_kept_with_the_sentences(make_cells):
+    adata = make_cells()
+    adata.var["symbol"] = [name.lower() for name in adata.var_names]
+    adata.uns["c2s"] = {"source": "cells.h5ad", "matrix_kind": "counts"}
+    options = {
+        "top_k": 7,
+        "tie_break": "random",
+        "seed": 3,
+        "uppercase": True,
+        "symbols": "symbol",
+        "expects": "any",
+    }
+    found = c2s.to_cell_sentences(adata, chunk_size=7, **options).provenance
+    assert found.items() >= options.items()
+    assert found["c2s_version"] == c2s.__version__
+    assert (found["n_cells"], found["n_genes"], found["n_empty_cells"]) == (60, 40, 0)
+    assert (found["source"], found["source_kind"], found["matrix_kind"]) == ("cells.h5ad", "counts", "log1p")
+    assert found["layer"] is None
+    assert found["normalised_on_read"] is None
+
+
 def test_a_table_says_what_it_is(make_cells):
     adata = make_cells(n_cells=5)
     adata.obs["cell_type"] = pd.Categorical(["a", "b", None, "a", "b"])
