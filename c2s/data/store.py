@@ -236,11 +236,11 @@ class Store:
             kept = aside_path(final, found)
             with suppress(OSError):  # a store that may only be read
                 final.replace(kept)
-            origin = "the manifest states" if file.sha256 else "at its first download it had"
+            origin = "the manifest states" if file.sha256 else "when it was first used it had"
             raise DatasetError(
                 f"{final} of dataset {manifest.name!r} is corrupt or was changed: {origin} sha256 {expected}, but "
                 f"it has {found}. It was kept aside as {kept.name}.",
-                fix=f"c2s data fetch {manifest.name} brings it again.",
+                fix=f"c2s data fetch {manifest.name} brings it again." + _accept(manifest, file),
             )
         write_record(final, found)
 
@@ -275,7 +275,7 @@ class Store:
                 reasons.append(str(error))
                 continue
             except ContentRefused as error:
-                refused = refused or error
+                refused = refused or ContentRefused(error.problem, fix=error.fix + _accept(manifest, file))
                 continue
             write_record(final, sum_of(final), url)
             return
@@ -333,6 +333,11 @@ class Store:
             yield
         finally:
             lock.release()
+
+
+def _accept(manifest: Manifest, file: ManifestFile) -> str:
+    """Say how a change is accepted of a file whose sum was only recorded here."""
+    return "" if file.sha256 else f" If the change is meant: c2s data fetch {manifest.name} --forget"
 
 
 def store() -> Store:
