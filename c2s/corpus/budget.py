@@ -1,8 +1,8 @@
-"""The context budget of a corpus: tokens are counted once per gene and then added up.
+"""The context budget of a corpus: tokens are counted once per word and then added up.
 
-A cell sentence is words separated by spaces, and a tokenizer that never joins two words gives it the sum of its
-words' tokens. So the number of genes that fit is a search in sums, and no long text is tokenised. Whether the
-sum is right is checked on a sample of every unit; where it is not, every text is tokenised as a whole.
+A tokenizer that never joins what a space separates gives a text the sum of its words' tokens. So the number of
+genes that fit is a search in sums, and next to nothing is tokenised. Whether the sum is right is checked on a sample
+of every unit; where it is not, every text is tokenised as a whole.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Counts = npt.NDArray[np.int64]
 
 #: Folder of the tokenizer in a corpus.
 TOKENIZER = "tokenizer"
+_WORDS_KEPT = 500_000
 
 
 class WordCounter:
@@ -37,6 +38,10 @@ class WordCounter:
     def whole(self, texts: Sequence[str]) -> Counts:
         """Return the words of each text."""
         return np.array([len(text.split()) for text in texts], np.int64)
+
+    def summed(self, texts: Sequence[str]) -> Counts:
+        """Return the same."""
+        return self.whole(texts)
 
     def genes(self, symbols: Sequence[str]) -> Counts:
         """Return what each symbol adds to a sentence: one word."""
@@ -65,12 +70,38 @@ class TokenCounter:
         stated = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("eos_token")
         end = self._tokenizer.token_to_id(stated["content"] if isinstance(stated, dict) else stated or "")
         # Training adds the end of text where the tokenizer does not do so itself.
+        self._first: dict[str, int] = {}
+        self._further: dict[str, int] = {}
         self._end = 0 if end is not None and self._tokenizer.encode("A").ids[-1:] == [end] else 1
 
     def whole(self, texts: Sequence[str]) -> Counts:
         """Return the tokens of each text, and one more for the end of text."""
         encoded = self._tokenizer.encode_batch_fast(list(texts))
         return np.array([len(e) + self._end for e in encoded], np.int64)
+
+    def summed(self, texts: Sequence[str]) -> Counts:
+        """Return the tokens of each text, added up from those of its words; what is known of a word is kept."""
+        firsts, further = [], []
+        for text in texts:
+            first, *rest = text.split(" ")
+            firsts.append(first)
+            further.append(rest)
+        new = sorted({word for word in firsts if word not in self._first})
+        self._first.update(zip(new, self.whole(new).tolist(), strict=True))
+        new = sorted({word for words in further for word in words if word not in self._further})
+        self._further.update(zip(new, self.genes(new).tolist(), strict=True))
+        if len(self._further) > _WORDS_KEPT:
+            self._further = dict(list(self._further.items())[_WORDS_KEPT // 2 :]) | {
+                word: self._further[word] for words in further for word in words
+            }
+        known = self._further
+        return np.array(
+            [
+                self._first[f] + sum([known[word] for word in rest])
+                for f, rest in zip(firsts, further, strict=True)
+            ],
+            np.int64,
+        )
 
     def genes(self, symbols: Sequence[str]) -> Counts:
         """Return the tokens that each symbol adds when it follows another word and a space."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from c2s.corpus.arrangement import arrange
 from c2s.corpus.budget import TOKENIZER, save_tokenizer
 from c2s.corpus.manifest import MANIFEST, read_manifest, write_manifest
 from c2s.corpus.plan import WORK, CorpusPlan, Unit, plan_corpus
+from c2s.corpus.prompt_files import metadata_wording
 from c2s.corpus.spec import CorpusSpec, load_spec
 from c2s.corpus.units import UnitResult, build_unit
 from c2s.errors import ConfigError, OutputError
@@ -97,6 +100,7 @@ def build_corpus(
     # Before the folder is touched: a specification that cannot be built leaves nothing behind.
     plan = plan_corpus(given)
     with _claimed(given, folder):
+        _refuse_changes(plan, folder)
         save_tokenizer(plan, folder)
         done = _run(plan, folder, workers, ray, "reading", show_progress)
         second = arrange(plan, folder)
@@ -214,6 +218,43 @@ def _refuse_strangers(spec: CorpusSpec, folder: Path) -> None:
             f"{folder} holds a corpus of another specification ({_difference(load_spec(stated), spec)}).",
             fix="choose another folder, or give the specification in its spec.yaml.",
         )
+
+
+def _refuse_changes(plan: CorpusPlan, folder: Path) -> None:
+    """Go on with a stopped build only if nothing that its bytes depend on has changed since.
+
+    Raises
+    ------
+    OutputError
+        A source, a template or a version is another.
+    """
+    now = fingerprint(plan)
+    file = folder / WORK / "begun.json"
+    if not file.exists():
+        with atomic_output(file) as temporary:
+            temporary.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    begun = json.loads(file.read_text(encoding="utf-8"))
+    changed = sorted(key for key in {*begun, *now} if begun.get(key) != now.get(key))
+    if changed:
+        raise OutputError(
+            f"since the build in {folder} was stopped, this has changed: {', '.join(changed)}.",
+            fix="build into a new folder, or delete this one.",
+        )
+
+
+def fingerprint(plan: CorpusPlan) -> dict[str, str]:
+    """Return what the bytes of a corpus depend on beside its specification, as far as it is quickly told."""
+    import pyarrow as pa
+
+    from c2s import __version__
+
+    texts = repr([*plan.tasks.values(), metadata_wording(plan.spec.templates), sorted(plan.abstracts.items())])
+    found = {"c2s": __version__, "pyarrow": pa.__version__}
+    found["templates or abstracts"] = hashlib.sha256(texts.encode()).hexdigest()
+    for name, path in [*((s.name, s.path) for s in plan.sources), *plan.gene_sets]:
+        stat = Path(path).stat()
+        found[f"source {name}"] = f"{path} {stat.st_size} {stat.st_mtime_ns}"
+    return found
 
 
 def _difference(old: CorpusSpec, new: CorpusSpec) -> str:

@@ -163,9 +163,10 @@ def _lengths(tasks: Mapping[str, Mapping[str, Any]], unit: str) -> bytes:
         found = tasks[name]["lengths"]
         total = max(sum(found.values()), 1)
         shares.append([found.get(str(b), 0) / total for b in bins])
-    ax.imshow(shares, aspect="auto", cmap="Blues", vmin=0, vmax=1)
-    ax.set_xticks(range(len(bins)), [f"≤ {b:,}" for b in bins], fontsize=8)
-    ax.set_yticks(range(len(names)), names)
+    ax.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1)
+    ax.invert_yaxis()
+    ax.set_xticks([j + 0.5 for j in range(len(bins))], [f"≤ {b:,}" for b in bins], fontsize=8)
+    ax.set_yticks([i + 0.5 for i in range(len(names))], names)
     ax.set_xlabel("words" if unit == "words" else "tokens")
     for i, row in enumerate(shares):
         for j, value in enumerate(row):

@@ -41,7 +41,7 @@ class Drafter:
         self.values = {c: source.categories.get("abstract_id" if c == "abstract" else c, ()) for c in CONDITIONS}
         if self.values["abstract"]:
             self.values["abstract"] = tuple(plan.abstracts[i] for i in self.values["abstract"])
-        self._folded = {c: tuple(v.casefold() for v in values) for c, values in self.values.items()}
+        self._given_away: dict[tuple[str, int, str, int], bool] = {}
 
     def of_cells(self, cells: RankedCells, tasks: Sequence[CorpusTask]) -> list[Draft]:
         """Return the examples of single cells, shuffled."""
@@ -132,11 +132,18 @@ class Drafter:
             code = codes[_COLUMN[condition]]
             if code < 0:
                 continue
-            folded = self._folded[condition][code]
-            if any(self._folded[column][label] in folded for label in answer):
+            if any(self._gives_away(condition, code, column, label) for label in answer):
                 continue
             known[condition] = self.values[condition][code]
         return self.wording.say(known, choices.forms[e])
+
+    def _gives_away(self, condition: str, code: int, column: str, label: int) -> bool:
+        key = condition, code, column, label
+        if key not in self._given_away:
+            self._given_away[key] = (
+                self.values[column][label].casefold() in self.values[condition][code].casefold()
+            )
+        return self._given_away[key]
 
     def _draft(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
     ]
 )
 #: Examples of a unit whose added-up tokens are compared with those of the whole text.
-_SAMPLE = 16
+SAMPLE = 16
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,22 @@ class GeneLists:
 
 
 @dataclass
+class Additive:
+    """Whether tokens may be added up in a unit; once a sample says no, it stays no.
+
+    Attributes
+    ----------
+    holds
+        What is known so far.
+    seen
+        Examples whose text was tokenised as a whole to find out.
+    """
+
+    holds: bool = True
+    seen: int = 0
+
+
+@dataclass
 class Rendered:
     """Examples as columns."""
 
@@ -121,7 +137,7 @@ def render(
     counter: WordCounter | TokenCounter,
     limit: int | None,
     *,
-    additive: Callable[[bool | None], bool],
+    additive: Additive,
 ) -> pa.Table:
     """Count the genes out, evenly over the cells of an example, and write the texts.
 
@@ -134,7 +150,7 @@ def render(
     counter, limit
         What counts tokens, and the most tokens of an example; None for any number.
     additive
-        Whether tokens can be added up: asked with None; told the answer for a sample of the unit.
+        Whether tokens can be added up in this unit, and how many examples have been looked at.
 
     Returns
     -------
@@ -154,7 +170,7 @@ def render(
     given = np.add.reduceat(np.minimum(sizes, np.repeat(most, np.diff(example_starts))), example_starts[:-1])
     keep = most
     if limit is not None:
-        keep = _fitting(drafts, lists, counter, limit, most, cells, example_starts)
+        keep = _fitting(drafts, lists, counter, limit, most, cells, example_starts, additive)
     while True:
         done = _write(drafts, lists, keep, cells, example_starts)
         counts = _count(drafts, done, lists, counter, keep, cells, example_starts, additive)
@@ -179,9 +195,10 @@ def _fitting(
     most: Counts,
     cells: Counts,
     example_starts: Counts,
+    additive: Additive,
 ) -> Counts:
     """Return the most genes per cell that fit, by adding up tokens."""
-    around = _around(drafts, lists, counter, most, cells, example_starts)
+    around = _around(drafts, lists, counter, most, cells, example_starts, additive)
     running = np.concatenate([[0], np.cumsum(lists.cost[lists.genes])])
     # The lists in the order of the examples: a list may be shown twice.
     starts = lists.starts[cells]
@@ -208,12 +225,14 @@ def _around(
     keep: Counts,
     cells: Counts,
     example_starts: Counts,
+    additive: Additive,
 ) -> Counts:
     """Return the tokens of everything but the genes: of the text with one gene per cell, less those genes."""
     short = _write(drafts, lists, np.ones_like(keep), cells, example_starts, stated=keep)
     texts = [f"{p} {a}" for p, a in zip(short.prompts, short.answers, strict=True)]
+    counts = counter.summed(texts) if additive.holds else counter.whole(texts)
     firsts = lists.cost[lists.genes[lists.starts[cells]]]
-    return np.asarray(counter.whole(texts) - np.add.reduceat(firsts, example_starts[:-1]), np.int64)
+    return np.asarray(counts - np.add.reduceat(firsts, example_starts[:-1]), np.int64)
 
 
 def _count(
@@ -224,23 +243,25 @@ def _count(
     keep: Counts,
     cells: Counts,
     example_starts: Counts,
-    additive: Callable[[bool | None], bool],
+    additive: Additive,
 ) -> Counts:
     """Return the tokens of each example: added up where that is right, tokenised as a whole where it is not."""
     if not len(drafts):
         return np.zeros(0, np.int64)
-    texts = [f"{p} {a}" for p, a in zip(done.prompts, done.answers, strict=True)] if not counter.exact else []
-    if not additive(None):
-        return counter.whole(texts or [f"{p} {a}" for p, a in zip(done.prompts, done.answers, strict=True)])
+    if not additive.holds:
+        return counter.whole([f"{p} {a}" for p, a in zip(done.prompts, done.answers, strict=True)])
     kept = np.minimum(lists.starts[cells + 1] - lists.starts[cells], np.repeat(keep, np.diff(example_starts)))
     running = np.concatenate([[0], np.cumsum(lists.cost[lists.genes])])
     begins = lists.starts[cells]
     genes = np.add.reduceat(running[begins + kept] - running[begins], example_starts[:-1])
-    counts = _around(drafts, lists, counter, keep, cells, example_starts) + genes
-    if not counter.exact:
-        step = max(1, len(drafts) // _SAMPLE)
-        if not additive(bool(np.array_equal(counter.whole(texts[::step]), counts[::step]))):
-            return counter.whole(texts)
+    counts = _around(drafts, lists, counter, keep, cells, example_starts, additive) + genes
+    sample = range(0, len(drafts), max(1, len(drafts) // max(1, SAMPLE - additive.seen)))
+    if not counter.exact and additive.seen < SAMPLE:
+        whole = counter.whole([f"{done.prompts[e]} {done.answers[e]}" for e in sample])
+        additive.seen += len(whole)
+        if not np.array_equal(whole, counts[:: sample.step]):
+            additive.holds = False
+            return counter.whole([f"{p} {a}" for p, a in zip(done.prompts, done.answers, strict=True)])
     return counts
 
 

@@ -15,7 +15,7 @@ from c2s.corpus.arrangement import deal, group_codes
 from c2s.corpus.budget import WordCounter
 from c2s.corpus.drafts import Drafter, gene_set_drafts
 from c2s.corpus.draws import draw, id_hashes
-from c2s.corpus.examples import Draft, GeneLists, render
+from c2s.corpus.examples import Additive, Draft, GeneLists, render
 from c2s.corpus.plan import CorpusPlan, plan_corpus, read_gene_sets
 from c2s.corpus.prompt_files import CorpusTask, corpus_task
 from c2s.corpus.ranks import RankedCells, rank_rows
@@ -193,7 +193,7 @@ def _cut(ranked: RankedCells, first: int, last: int) -> tuple[npt.NDArray[np.int
 def _previews(drafts: Sequence[Draft], ranked: RankedCells, words: Words) -> list[Preview]:
     cost = WordCounter().genes(words.names.take(pa.array(words.by_rank)).to_pylist())
     lists = GeneLists(ranked.genes, ranked.starts, words, cost)
-    table = render(drafts, lists, WordCounter(), None, additive=lambda _: True).to_pylist()
+    table = render(drafts, lists, WordCounter(), None, additive=Additive()).to_pylist()
     found = []
     for draft, row in zip(drafts, table, strict=True):
         texts, _ = lists.texts(np.array(draft.lists, np.int64), np.full(len(draft.lists), draft.top_k, np.int64))

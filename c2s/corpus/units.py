@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from c2s.corpus.budget import TokenCounter, WordCounter, counter_of
 from c2s.corpus.drafts import Drafter, gene_set_drafts
 from c2s.corpus.draws import id_hashes
-from c2s.corpus.examples import SCHEMA, Draft, GeneLists, render
+from c2s.corpus.examples import SCHEMA, Additive, Draft, GeneLists, render
 from c2s.corpus.plan import WORK, CorpusPlan, Unit, read_gene_sets
 from c2s.corpus.prompt_files import CorpusTask
 from c2s.corpus.ranks import read_cells_ranked, write_block
@@ -202,18 +202,6 @@ class _Tally:
             )
 
 
-class _Additive:
-    """Whether tokens may be added up in this unit; once a sample says no, it stays no."""
-
-    def __init__(self) -> None:
-        self.holds = True
-
-    def __call__(self, seen: bool | None) -> bool:
-        if seen is not None:
-            self.holds = self.holds and seen
-        return self.holds
-
-
 def _slice(n: int, unit: Unit) -> tuple[int, int]:
     """Return the share of a unit in `n` things that its part has."""
     return n * unit.block // unit.n_blocks, n * (unit.block + 1) // unit.n_blocks
@@ -224,7 +212,7 @@ def _cell_batches(plan: CorpusPlan, unit: Unit, out: Path) -> Iterator[pa.Table]
     order = np.load(out / WORK / "arranged" / source.name / unit.part / "cells.npy", mmap_mode="r")
     start, stop = _slice(len(order), unit)
     tasks = [plan.tasks[name] for name in source.tasks if plan.tasks[name].kind == "cell"]
-    drafter, counter, additive = Drafter(plan, source), counter_of(plan, out), _Additive()
+    drafter, counter, additive = Drafter(plan, source), counter_of(plan, out), Additive()
     words = source.reader().words
     cost = _cost(words, counter)
     for begin in range(start, stop, _CELLS_AT_ONCE):
@@ -238,7 +226,7 @@ def _cell_batches(plan: CorpusPlan, unit: Unit, out: Path) -> Iterator[pa.Table]
 
 def _sample_batches(plan: CorpusPlan, unit: Unit, out: Path) -> Iterator[pa.Table]:
     source = plan.source(unit.source)
-    drafter, counter, additive = Drafter(plan, source), counter_of(plan, out), _Additive()
+    drafter, counter, additive = Drafter(plan, source), counter_of(plan, out), Additive()
     words = source.reader().words
     cost = _cost(words, counter)
     batch: list[tuple[CorpusTask, int, npt.NDArray[np.int64]]] = []
@@ -280,7 +268,7 @@ def _samples(
     out: Path,
     drafter: Drafter,
     counter: WordCounter | TokenCounter,
-    additive: Callable[[bool | None], bool],
+    additive: Additive,
     words: Words,
     cost: npt.NDArray[np.int64],
 ) -> pa.Table:
@@ -326,7 +314,7 @@ def _gene_set_batches(plan: CorpusPlan, unit: Unit, out: Path) -> Iterator[pa.Ta
     )
     drafts.sort(key=lambda d: int(id_hashes([d.example_id])[0]))
     if drafts:
-        yield render(drafts, lists, counter, plan.spec.context.tokens, additive=_Additive())
+        yield render(drafts, lists, counter, plan.spec.context.tokens, additive=Additive())
 
 
 _costs: list[tuple[Words, WordCounter | TokenCounter, npt.NDArray[np.int64]]] = []
