@@ -185,6 +185,7 @@ def _predict(
         parse=task.parse,
         calibration=trained.calibration,
         threshold=threshold,
+        max_new_tokens=task.longest_answer,
         tokens_per_batch=tokens_per_batch,
         show_progress=show_progress,
     )
@@ -245,7 +246,8 @@ def _baselines(
             "evaluation", [f"task {task.name!r} asks about several cells at once"], fix="leave the baselines out."
         )
     known = [i for name in ("train", "validation") for i in trained.split.ids(name)]
-    sentences = to_cell_sentences(adata[known], top_k=1)
+    # As long as the model's: an answer may be made of the sentence.
+    sentences = to_cell_sentences(adata[known], top_k=trained.top_k)
     learned = task.examples(sentences, trained.templates, seed=trained.seed)
     answers = {
         ids[0]: a for ids, a in zip(learned["cell_ids"].to_pylist(), learned["answer"].to_pylist(), strict=True)

@@ -110,6 +110,11 @@ class Task(ABC):
         """Column of ``obs`` that predictions are written to."""
         return f"c2s_{self.name}"
 
+    @property
+    def longest_answer(self) -> int:
+        """Most tokens of a generated answer; of no use to a task whose candidates are scored."""
+        return 64
+
     @abstractmethod
     def split(self, obs: pd.DataFrame, *, seed: int = 0) -> Split:
         """Assign cells to train, validation and test; by donor or study where there is one."""

