@@ -6,6 +6,7 @@ The message says what was wrong and where, and ends with the command or the argu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class C2SError(Exception):
@@ -25,6 +26,16 @@ class C2SError(Exception):
         self.problem = problem.rstrip()
         self.fix = fix.strip()
         super().__init__(self.problem + (f" Fix: {self.fix}" if self.fix else ""))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors come back from other processes and machines whole, whatever arguments their class takes.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[C2SError], args: tuple[Any, ...], state: dict[str, Any]) -> C2SError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class C2SWarning(UserWarning):
@@ -85,6 +96,10 @@ class PluginError(C2SError):
 
 class RegistryError(C2SError):
     """A name is unknown to a registry, or two owners claim it."""
+
+
+class ClusterError(C2SError):
+    """A cluster of machines cannot be reached, or its machines cannot do the work."""
 
 
 class ChapterError(C2SError):
