@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -310,7 +310,7 @@ def read_manifest(path: Path, *, loopback_http: bool = False) -> Manifest:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigError(subject, [f"line {line}: not UTF-8"], fix="save it as UTF-8.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         what = getattr(error, "problem", None) or " ".join(str(error).split())
@@ -321,9 +321,10 @@ def read_manifest(path: Path, *, loopback_http: bool = False) -> Manifest:
     loader = yaml.SafeLoader("")
     try:
         content = loader.construct_document(node) if node is not None else None
-        manifest = Manifest.model_validate(content, context={"loopback_http": loopback_http})
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist, a tag that is not allowed
         raise ConfigError(subject, [" ".join(str(error).split())], fix=f"correct {path}.") from error
+    try:
+        manifest = Manifest.model_validate(content, context={"loopback_http": loopback_http})
     except ValidationError as error:
         located = [(_line(node, e["loc"]), _words(e)) for e in error.errors()]
         raise ConfigError(
@@ -352,13 +353,15 @@ def _unsound(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
         if isinstance(current, yaml.SequenceNode):
             left.extend(current.value)
         elif isinstance(current, yaml.MappingNode):
-            keys: set[Hashable] = set()
+            keys: set[str] = set()
             for key, value in current.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    yield key.start_mark.line + 1, "a key must be a word"
+                    continue
                 if key.value in keys:
                     yield key.start_mark.line + 1, f"the key {key.value!r} is given twice"
-                if isinstance(key.value, str):
-                    keys.add(key.value)
-                left += [value]
+                keys.add(key.value)
+                left.append(value)
 
 
 def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:

@@ -1,0 +1,136 @@
+"""The manifests of this project, and those that plugins bring."""
+
+from __future__ import annotations
+
+import types
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import yaml
+
+from c2s.data.catalogue import (
+    dataset_of_manifest,
+    find_manifest,
+    holds_cells,
+    manifest_folder,
+    manifests,
+    shipped_manifests,
+    shipped_names,
+)
+from c2s.data.store import store
+from c2s.errors import C2SWarning, RegistryError
+from c2s.hookspecs import hookimpl
+from c2s.plugins import PluginHost
+
+ROOT = Path(__file__).parents[2]
+ALL = shipped_manifests()
+
+
+def test_every_manifest_of_the_repository_is_sound():
+    assert manifest_folder() == ROOT / "data_manifests"
+    assert len(ALL) == len(list((ROOT / "data_manifests").glob("*.yaml"))) == 43
+    assert list(ALL) == list(shipped_names())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_fallbacks_and_overlaps_lead_somewhere(name):
+    manifest = ALL[name]
+    assert set(manifest.fallbacks) | set(manifest.overlaps) <= set(ALL)
+    for other in manifest.fallbacks:
+        kinds = {holds_cells(manifest) or manifest.loader == "none", holds_cells(ALL[other])}
+        assert len(kinds) == 1 or manifest.loader in {"none", ALL[other].loader, "archive"}
+        assert name not in ALL[other].fallbacks
+    if holds_cells(manifest):
+        for other in manifest.overlaps:
+            assert name in ALL[other].overlaps
+            assert ALL[other].study == manifest.study
+    # A fallback that is another one's fallback would be tried twice at best, and for ever at worst.
+    seen, left = set(), list(manifest.fallbacks)
+    while left:
+        current = left.pop()
+        assert current != name
+        if current not in seen:
+            seen.add(current)
+            left += ALL[current].fallbacks
+
+
+def test_no_two_manifests_share_a_file():
+    sums = [file.sha256 for manifest in ALL.values() for file in manifest.files if file.sha256]
+    assert len(sums) == len(set(sums))
+
+
+@pytest.mark.mirror
+def test_every_file_of_the_mirror_has_a_manifest_and_verifies(mirror):
+    listed = dict(line.split() for line in (mirror / "SHA256SUMS").read_text().splitlines())
+    stated = {f.sha256: (m, f) for m in ALL.values() for f in m.files if f.sha256}
+    assert set(listed) <= set(stated)
+    assert len(listed) == 25
+    for total, path in listed.items():
+        manifest, file = stated[total]
+        found = store().verify(manifest, file)
+        assert (found.state, found.where) == ("ok", mirror / path)
+        assert file.bytes == (mirror / path).stat().st_size
+
+
+def test_a_name_is_found_or_a_close_one_suggested(manifest_file):
+    assert find_manifest("pbmc3k").name == "pbmc3k"
+    assert find_manifest(manifest_file("my_cells")).name == "my_cells"
+    with pytest.raises(RegistryError, match="Did you mean 'pbmc3k'"):
+        find_manifest("pbmc3")
+
+
+def host_with(monkeypatch, **targets):
+    """A host with a plugin that registers these datasets."""
+    module = types.ModuleType("some_plugin")
+
+    @hookimpl
+    def c2s_register_datasets(register):
+        for name, target in targets.items():
+            register(name, target)
+
+    module.c2s_register_datasets = c2s_register_datasets
+    monkeypatch.setitem(__import__("sys").modules, "some_plugin", module)
+    host = PluginHost([EntryPoint("some", "some_plugin", "c2s")]).load()
+    assert not host.problems
+    monkeypatch.setattr("c2s.plugins.default_host", lambda: host)
+    return host
+
+
+def test_a_plugin_brings_a_manifest(monkeypatch, manifest_file):
+    path = manifest_file("my_cells", label="kind", columns={"donor_id": "patient"})
+    dataset = dataset_of_manifest(path)
+    assert (dataset.name, dataset.label, dataset.donor, dataset.simulated) == (
+        "my_cells",
+        "kind",
+        "donor_id",
+        False,
+    )
+    plain = dataset.__class__("plain", "no manifest", lambda: None)
+    host = host_with(monkeypatch, my_cells=dataset, plain=plain, gone="no_such_module:X")
+    assert host.datasets.get("my_cells") is dataset
+    with pytest.warns(C2SWarning, match="'gone' is left out"):
+        found = manifests()
+    assert found["my_cells"].title == "Some cells"
+    assert len(found) == len(ALL) + 1
+    with pytest.warns(C2SWarning, match="'gone' is left out"):
+        assert find_manifest("my_cells") is found["my_cells"]
+
+
+def test_a_plugin_cannot_replace_a_manifest(monkeypatch, tmp_path):
+    """The registry refuses a name of cells; of what it does not hold, the project's own counts."""
+    content = yaml.safe_load((manifest_folder() / "biogrid.yaml").read_text())
+    path = tmp_path / "biogrid.yaml"
+    path.write_text(yaml.safe_dump(content | {"title": "another"}))
+    host_with(monkeypatch, biogrid=dataset_of_manifest(path))
+    with pytest.warns(C2SWarning, match="a plugin brings a manifest called 'biogrid'"):
+        assert manifests()["biogrid"].title == ALL["biogrid"].title
+
+
+def test_an_installation_without_manifests_says_so(monkeypatch):
+    from c2s.data import catalogue
+    from c2s.errors import DatasetError
+
+    monkeypatch.setattr(catalogue, "__file__", "/nowhere/at/all/c2s/data/catalogue.py")
+    with pytest.raises(DatasetError, match="holds no manifests"):
+        manifest_folder.__wrapped__()
