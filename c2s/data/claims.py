@@ -66,26 +66,21 @@ def _zarr(path: Path) -> None:
 
     try:
         root = zarr.open_group(str(path), mode="r")
-        arrays = list(_sparse_parts(root, "X"))
-        for name, node in root.get("layers", {}).items() if "layers" in root else ():
-            arrays += _sparse_parts_of(f"layers/{name}", node)
-        missing = [(name, a.nchunks - a.nchunks_initialized) for name, a in arrays]
-    except Exception:  # damaged: the reader says how
+    except Exception:  # no store, or a damaged one: the reader says how
         return
-    lacking = [f"{n} of the chunks of {name}" for name, n in missing if n > 0]
+    places = ["X", *(f"layers/{name}" for name in (root["layers"].group_keys() if "layers" in root else ()))]
+    lacking = []
+    for place in places:
+        matrix = root.get(place)
+        if matrix is None or hasattr(matrix, "shape"):
+            continue  # of a dense matrix, chunks without expression are not written
+        for part in ("data", "indices"):
+            # No chunk of these is all zero, so each must be there.
+            if part in matrix and matrix[part].nchunks_initialized < matrix[part].nchunks:
+                n = matrix[part].nchunks - matrix[part].nchunks_initialized
+                lacking.append(f"{n} of the chunks of {place}/{part}")
     if lacking:
         raise InputFileError(
             f"{path} lacks {' and '.join(lacking)}; zarr would read zeros in their place.",
             fix="copy or write the whole folder again.",
         )
-
-
-def _sparse_parts(root: Any, name: str) -> list[tuple[str, Any]]:
-    return _sparse_parts_of(name, root[name]) if name in root else []
-
-
-def _sparse_parts_of(name: str, node: Any) -> list[tuple[str, Any]]:
-    """Arrays of a sparse matrix: no chunk of them is all zero, so each must be there."""
-    if hasattr(node, "shape"):
-        return []  # dense: a chunk without expression is not written
-    return [(f"{name}/{part}", node[part]) for part in ("data", "indices") if part in node]

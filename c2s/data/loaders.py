@@ -291,7 +291,8 @@ def _obs_columns(path: Path) -> list[str]:
         import h5py
 
         with h5py.File(path, "r") as file:
-            return [str(name) for name in file["obs"]]
+            obs = file["obs"]  # in files of anndata's early years, one table
+            return [str(name) for name in (obs.dtype.names if isinstance(obs, h5py.Dataset) else obs)]
     except (OSError, KeyError, ValueError) as error:
         raise InputFileError(
             f"{path} is missing, or cannot be read as AnnData ({error}).",
