@@ -36,10 +36,11 @@ class EnumerationTask(Task):
     rewards: ClassVar[tuple[str, ...]] = ("gene_set_overlap",)
     baselines: ClassVar[tuple[str, ...]] = ("most_frequent_genes", "genes_of_nearest_name")
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "smoke": {"top_k": 20, "max_steps": 20, "batch_size": 16, "learning_rate": 3e-3, "length_window": 0},
+        "smoke": {"top_k": 20, "max_steps": 20, "eval_every": 20, "batch_size": 16, "learning_rate": 3e-3},
         "laptop": {
             "top_k": 200,
-            "epochs": 60,
+            "max_steps": 400,
+            "eval_every": 400,  # the loss on new sets only rises: keep the last weights
             "batch_size": 16,
             "learning_rate": 3e-3,
             "warmup_steps": 20,
