@@ -186,6 +186,16 @@ def test_reliability_curve_against_a_loop():
     assert len(reliability_curve(p, labels)) == 15
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_coverage_ends_with_every_example_and_the_share_of_errors(n):
+    rng = np.random.default_rng(n)
+    p = rng.dirichlet(np.ones(3), n)
+    curve = risk_coverage(p, np.zeros(n, int))
+    assert len(curve) == n
+    np.testing.assert_allclose(curve["coverage"], np.arange(1, n + 1) / n)
+    assert curve["risk"].iloc[-1] == pytest.approx((p.argmax(1) != 0).mean())
+
+
 def test_risk_and_coverage_by_hand():
     p = [[0.9, 0.1], [0.6, 0.4], [0.4, 0.6], [0.2, 0.8]]
     curve = risk_coverage(p, [0, 1, 1, 0])

@@ -157,6 +157,15 @@ def test_labels_in_several_trees(neox, monkeypatch, nodes):
     assert min(most for most, _ in split) >= nodes
 
 
+def test_logits_held_at_once_stay_within_256_megabytes(neox, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tree, "tries_within", lambda *a: asked.append(a[1]) or batching_tries(*a))
+    score(neox, make_prompts(3), LABELS)
+    [most] = asked
+    # A vocabulary counts as 16,384 words at least; each logit takes four bytes.
+    assert most * 3 * 16384 * 4 <= 256 * 2**20 < (most + 1) * 3 * 16384 * 4
+
+
 def batching_tries(*arguments):
     from c2s.inference.trie import tries_within
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 from hypothesis import given, strategies as st
 
 from c2s.inference.trie import LabelTrie, tries_within
@@ -32,6 +35,11 @@ def test_a_label_of_one_token_needs_no_node():
     assert len(trie.tokens) == 0
     assert trie.visible.shape == (0, 0)
     assert trie.totals(np.array([[1.0, 2.0]])).tolist() == [[1.0, 2.0]]
+
+
+def test_a_tree_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        LabelTrie.build([(5,), (6,)]).tokens = np.zeros(0)
 
 
 def test_infinite_steps_stay_with_their_label():
