@@ -18,7 +18,7 @@ import typer
 import typer.core
 import typer.main
 
-from c2s.errors import C2SError
+from c2s.errors import C2SError, C2SWarning
 
 
 class Command(NamedTuple):
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _one_line_for_plugins(warnings.showwarning)
+            warnings.showwarning = _one_line_for_our_own(warnings.showwarning)
             typer.main.get_command(app)(args=None if arguments is None else list(arguments), prog_name="c2s")
     except C2SError as error:
         if os.environ.get("C2S_DEBUG", "") not in {"", "0"}:
@@ -167,11 +167,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
 
 
-def _one_line_for_plugins(usual: Any) -> Any:
-    """Show a broken plugin as one line, without the place in our code; every other warning as usual."""
+def _one_line_for_our_own(usual: Any) -> Any:
+    """Show what c2s itself warns of as one line, without the place in our code; other warnings as usual."""
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-        if category.__module__ == "c2s.plugin_report":
+        if issubclass(category, C2SWarning) or category.__module__ == "c2s.plugin_report":
             print(f"Warning: {message}", file=sys.stderr)
         else:
             usual(message, category, *where, **more)
