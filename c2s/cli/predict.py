@@ -9,7 +9,7 @@ import typer
 
 
 def predict(
-    source: Annotated[Path, typer.Argument(metavar="IN.h5ad", help="The cells to predict.")],
+    source: Annotated[Path, typer.Argument(metavar="IN.h5ad", help="The cells to predict; or gene sets, IN.gmt.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="The same cells with predictions in obs.")],
     model: Annotated[Path, typer.Option(help="Folder of a model that `c2s train` wrote.")],
     task: Annotated[str | None, typer.Option(help="The task; must be the model's.")] = None,
@@ -31,6 +31,7 @@ def predict(
     from c2s.cli.outputs import beside
     from c2s.cli.trained import load_trained
     from c2s.data import read_cells
+    from c2s.data.gene_sets import is_gmt
     from c2s.files import atomic_output, refuse_existing
     from c2s.inference.predict import UNASSIGNED, write_predictions
     from c2s.prediction import predict_cells
@@ -51,7 +52,11 @@ def predict(
         show_progress=True,
     )
     # The user's own file comes back as it was, with the columns added: neither normalised nor filtered.
-    original = ad.read_zarr(source) if source.is_dir() else ad.read_h5ad(source)
+    # Gene sets have no such file, and come back as the table they were read into.
+    if is_gmt(source):
+        original = cells
+    else:
+        original = ad.read_zarr(source) if source.is_dir() else ad.read_h5ad(source)
     original.obs_names = original.obs_names.astype(str)
     column = the_task.output_column
     write_predictions(original, predictions, column)
