@@ -1,8 +1,8 @@
 """The context budget of a corpus: tokens are counted once per word and then added up.
 
 A tokenizer that never joins what a space separates gives a text the sum of its words' tokens. So the number of
-genes that fit is a search in sums, and next to nothing is tokenised. Whether the sum is right is checked on a sample
-of every unit; where it is not, every text is tokenised as a whole.
+genes that fit is a search in sums, and next to nothing is tokenised. Whether the sum is right is checked on a
+sample of every unit; where it is not, every text is tokenised as a whole.
 """
 
 from __future__ import annotations

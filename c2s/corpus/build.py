@@ -18,6 +18,7 @@ from c2s.corpus.budget import TOKENIZER, save_tokenizer
 from c2s.corpus.manifest import MANIFEST, read_manifest, write_manifest
 from c2s.corpus.plan import WORK, CorpusPlan, Unit, plan_corpus
 from c2s.corpus.prompt_files import metadata_wording
+from c2s.corpus.source import close_cells
 from c2s.corpus.spec import CorpusSpec, load_spec
 from c2s.corpus.units import UnitResult, build_unit
 from c2s.errors import ConfigError, OutputError
@@ -97,16 +98,19 @@ def build_corpus(
     folder = Path(out)
     if _complete(given, folder):
         return _report(folder, 0)
-    # Before the folder is touched: a specification that cannot be built leaves nothing behind.
-    plan = plan_corpus(given)
-    with _claimed(given, folder):
-        _refuse_changes(plan, folder)
-        save_tokenizer(plan, folder)
-        done = _run(plan, folder, workers, ray, "reading", show_progress)
-        second = arrange(plan, folder)
-        done += _run(second, folder, workers, ray, "writing", show_progress)
-        write_manifest(second, plan.units, folder)
-        shutil.rmtree(folder / WORK)
+    try:
+        # Before the folder is touched: a specification that cannot be built leaves nothing behind.
+        plan = plan_corpus(given)
+        with _claimed(given, folder):
+            _refuse_changes(plan, folder)
+            save_tokenizer(plan, folder)
+            done = _run(plan, folder, workers, ray, "reading", show_progress)
+            second = arrange(plan, folder)
+            done += _run(second, folder, workers, ray, "writing", show_progress)
+            write_manifest(second, plan.units, folder)
+            shutil.rmtree(folder / WORK)
+    finally:
+        close_cells()
     return _report(folder, done)
 
 

@@ -39,7 +39,7 @@ class Drafter:
         self.plan, self.source, self.spec = plan, source, plan.spec
         self.wording = metadata_wording(plan.spec.templates)
         self.values = {c: source.categories.get("abstract_id" if c == "abstract" else c, ()) for c in CONDITIONS}
-        if self.values["abstract"]:
+        if self.values["abstract"]:  # ids so far
             self.values["abstract"] = tuple(plan.abstracts[i] for i in self.values["abstract"])
         self._given_away: dict[tuple[str, int, str, int], bool] = {}
 

@@ -104,7 +104,8 @@ def _content(plan: CorpusPlan, results: Sequence[tuple[Unit, UnitResult]], sums:
         facts |= {"cells": source.n_cells, "genes": source.n_genes}
         datasets[source.name] = facts | {"counts": Counter(), "tasks": Counter(), "parts": Counter()}
     for name, path in plan.gene_sets:
-        facts = {"kind": "gene sets", "study": name, "file": Path(path).name, "sha256": sums[name]}
+        facts = {"kind": "gene sets", "study": name, **plan.set_facts.get(name, {})}
+        facts |= {"file": Path(path).name, "sha256": sums[name]}
         datasets[name] = facts | {"counts": Counter(), "tasks": Counter(), "parts": Counter()}
     totals: Counter[str] = Counter()
     for unit, result in results:

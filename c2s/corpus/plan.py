@@ -19,6 +19,7 @@ from c2s.errors import ConfigError, DatasetError, ObsError
 
 if TYPE_CHECKING:
     from c2s.data.gene_sets import GeneSets
+    from c2s.data.manifest import Manifest
 
 #: Files that only the build needs; the folder goes when the corpus is complete.
 WORK = ".work"
@@ -71,6 +72,10 @@ class CorpusPlan:
         Text of each abstract that a dataset names, by id.
     notes
         What is left out, and why; for the manifest.
+    facts
+        How cells were split and what was dropped; of the second stage.
+    set_facts
+        Citation, licence and the like of the gene set collections.
     units
         The work of this stage, in order. `plan_corpus` gives the first stage, which reads the sources;
         `c2s.corpus.arrangement.arrange` gives the second, which writes the shards.
@@ -83,6 +88,7 @@ class CorpusPlan:
     notes: tuple[Mapping[str, Any], ...]
     units: tuple[Unit, ...]
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    set_facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def source(self, name: str) -> Source:
         """Return a dataset by name."""
@@ -119,6 +125,8 @@ def plan_corpus(spec: CorpusSpec) -> CorpusPlan:
     ConfigError
         No example could be made.
     """
+    from c2s.data import find_manifest
+
     tasks = {name: task for name, task in corpus_tasks(spec.templates).items() if name in spec.tasks}
     metadata_wording(spec.templates)
     notes: list[dict[str, Any]] = []
@@ -152,7 +160,9 @@ def plan_corpus(spec: CorpusSpec) -> CorpusPlan:
             fix="map the column (columns: {donor_id: NAME}), give its one value (columns: {tissue: {value: "
             "blood}}), name fewer tasks for it, or write missing: skip to leave such tasks and cells out.",
         )
-    abstracts = _abstracts(spec, sources)
+    abstracts = _abstracts(spec, sources, notes)
+    if not abstracts:
+        sources = [_without_abstracts(source, tasks) for source in sources]
     gene_sets = (
         tuple(_locate_gene_sets(g) for g in spec.gene_sets)
         if any(t.kind == "gene-set" for t in tasks.values())
@@ -167,7 +177,15 @@ def plan_corpus(spec: CorpusSpec) -> CorpusPlan:
     for s in sources:
         n = n_blocks(s.n_cells)
         units += [Unit(f"ranks-{s.name}-{b:06d}", "ranks", s.name, block=b, n_blocks=n) for b in range(n)]
-    return CorpusPlan(spec, tuple(sources), gene_sets, abstracts, tuple(notes), tuple(units))
+    shared = sorted({s.name for s in sources} & {name for name, _ in gene_sets})
+    if shared:
+        raise ConfigError(
+            "corpus",
+            [f"{name!r} is a dataset and a gene set collection" for name in shared],
+            fix="rename the dataset.",
+        )
+    set_facts = {name: _facts_of(find_manifest(name)) for name, _ in gene_sets if name in spec.gene_sets}
+    return CorpusPlan(spec, tuple(sources), gene_sets, abstracts, tuple(notes), tuple(units), set_facts=set_facts)
 
 
 @functools.lru_cache(maxsize=8)
@@ -202,8 +220,7 @@ def _locate(dataset: DatasetSpec, spec: CorpusSpec) -> Source:
     facts: dict[str, Any] = {"file": found.path.name, "matrix": reader.kind}
     overlaps: tuple[str, ...] = ()
     if manifest is not None:
-        facts |= {k: getattr(manifest, k) for k in ("title", "citation", "doi", "licence", "species")}
-        facts["simulated"] = bool(getattr(manifest, "simulated", False))
+        facts |= _facts_of(manifest)
         overlaps = tuple(manifest.overlaps)
     return Source(
         name=dataset.name,
@@ -220,6 +237,11 @@ def _locate(dataset: DatasetSpec, spec: CorpusSpec) -> Source:
     )
 
 
+def _facts_of(manifest: Manifest) -> dict[str, Any]:
+    keys = ("title", "citation", "doi", "licence", "species", "simulated")
+    return {key: getattr(manifest, key) for key in keys}
+
+
 def _missing(source: Source, column: str) -> tuple[int, str]:
     """Return how many cells have no value, and the first of them."""
     n, first = 0, ""
@@ -232,14 +254,31 @@ def _missing(source: Source, column: str) -> tuple[int, str]:
     return n, first
 
 
-def _abstracts(spec: CorpusSpec, sources: Sequence[Source]) -> dict[str, str]:
-    """Return the abstracts that any source names, without their line ends."""
+def _without_abstracts(source: Source, tasks: Mapping[str, CorpusTask]) -> Source:
+    kept = tuple(name for name in source.tasks if "abstract_id" not in tasks[name].requires)
+    columns = {c: v for c, v in source.columns.items() if c != "abstract_id"}
+    categories = {c: v for c, v in source.categories.items() if c != "abstract_id"}
+    return dataclasses.replace(source, tasks=kept, columns=columns, categories=categories)
+
+
+def _abstracts(spec: CorpusSpec, sources: Sequence[Source], notes: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the abstracts that any source names, without their line ends; none where they are not here."""
     wanted = sorted({i for s in sources for i in s.categories.get("abstract_id", ())})
     if not wanted:
         return {}
     from c2s.data.collections import read_abstracts
 
-    table = read_abstracts(spec.abstracts)
+    needed = any("abstract" in task or task == "interpretation" for s in sources for task in s.tasks)
+    try:
+        table = read_abstracts(spec.abstracts)
+    except DatasetError as error:
+        if spec.abstracts is not None or (needed and spec.missing == "error"):
+            raise
+        why = f"the abstracts are not here: {error.problem}"
+        notes.extend(
+            {"dataset": s.name, "task": "abstracts", "why": why} for s in sources if "abstract_id" in s.columns
+        )
+        return {}
     unknown = [i for i in wanted if i not in table.index]
     if unknown:
         raise DatasetError(

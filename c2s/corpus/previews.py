@@ -19,7 +19,7 @@ from c2s.corpus.examples import Additive, Draft, GeneLists, render
 from c2s.corpus.plan import CorpusPlan, plan_corpus, read_gene_sets
 from c2s.corpus.prompt_files import CorpusTask, corpus_task
 from c2s.corpus.ranks import RankedCells, rank_rows
-from c2s.corpus.source import Source
+from c2s.corpus.source import Source, close_cells
 from c2s.corpus.spec import COLUMNS, make_spec
 from c2s.errors import ObsError
 from c2s.sentences.symbols import Words, check_words
@@ -89,6 +89,22 @@ def preview(
     ObsError
         The data lack a column that the task needs, or no donor has enough cells in a tissue.
     """
+    try:
+        return _preview(task, data, dict(columns or {}), genes, cells, seed, templates, conditions)
+    finally:
+        close_cells()
+
+
+def _preview(
+    task: str,
+    data: str,
+    columns: dict[str, str | dict[str, str]],
+    genes: int,
+    cells: tuple[int, int],
+    seed: int,
+    templates: str | None,
+    conditions: float,
+) -> list[Preview]:
     chosen = corpus_task(task, templates)
     common: dict[str, Any] = {"tasks": [task], "genes": (genes, genes), "cells": cells, "seed": seed}
     common |= {"templates": templates, "conditions": conditions, "duplicates": 0}
@@ -97,7 +113,7 @@ def preview(
         return _of_gene_sets(plan, chosen, genes)
     is_path = data.endswith((".h5ad", ".zarr")) or "/" in data
     dataset: dict[str, Any] = {"name": "data", "path": data} if is_path else {"name": data}
-    plan = plan_corpus(make_spec(datasets=[{**dataset, "columns": dict(columns or {})}], **common, missing="skip"))
+    plan = plan_corpus(make_spec(datasets=[{**dataset, "columns": columns}], **common, missing="skip"))
     source = plan.sources[0]
     if chosen.kind == "cell":
         return _of_cells(plan, source, chosen)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Texts that stand for "not known".
 UNKNOWN = frozenset({"", "na", "n/a", "nan", "none", "unknown", "not available", "not applicable", "unassigned"})
 _SLICE = 1 << 16
+_MOST_OPEN = 4
+_open: dict[tuple[Any, ...], CellReader] = {}
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,22 @@ class Source:
         return self.reader().column(place).codes(start, stop, self.categories[column])
 
 
-@functools.lru_cache(maxsize=4)
 def open_cells(path: str, layer: str | None, symbols: str | None) -> CellReader:
-    """Open a file of cells; see `CellReader`."""
-    return CellReader(Path(path), layer, symbols)
+    """Open a file of cells, or return it where it is open already; see `CellReader` and `close_cells`."""
+    place = Path(path)
+    stat = place.stat() if place.exists() else None
+    key = (path, layer, symbols, stat and (stat.st_size, stat.st_mtime_ns, stat.st_ino))
+    if key not in _open:
+        while len(_open) >= _MOST_OPEN:
+            _open.pop(next(iter(_open))).close()
+        _open[key] = CellReader(place, layer, symbols)
+    return _open[key]
+
+
+def close_cells() -> None:
+    """Close every file of cells that this process has open; HDF5 lets nobody write to an open one."""
+    while _open:
+        _open.popitem()[1].close()
 
 
 class CellReader:
@@ -111,7 +125,10 @@ class CellReader:
     def __init__(self, path: Path, layer: str | None = None, symbols: str | None = None) -> None:
         self.path = path
         with _reading(path):
-            self._group = _open_group(path)
+            self._group: Any = _open_group(path)
+            if not hasattr(self._group.get("obs"), "keys"):
+                self._group = _Whole(path, layer)
+                layer = None
             place = "X" if layer is None else "raw/X" if layer == "raw" else f"layers/{layer}"
             if place not in self._group:
                 raise MatrixError(f"{path} has no {place}.", fix="name a layer that it has, or leave layer out.")
@@ -124,6 +141,11 @@ class CellReader:
             raise MatrixError(f"{path} has no cells.", fix="check how it was filtered.")
         self.words: Words = check_words(names, where=f"var of {path.name}")
         self._columns: dict[str, ObsColumn] = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        if hasattr(self._group, "close"):
+            self._group.close()
 
     @functools.cached_property
     def kind(self) -> str:
@@ -182,7 +204,8 @@ class CellReader:
     def _symbols(self, place: str, symbols: str | None) -> list[Any]:
         from anndata.io import read_elem
 
-        var = read_elem(self._group[place])
+        node = self._group[place]
+        var = node if hasattr(node, "columns") else read_elem(node)
         if symbols is None:
             return list(var.index)
         if symbols not in var:
@@ -191,6 +214,24 @@ class CellReader:
                 fix="name one of them as symbols.",
             )
         return list(var[symbols])
+
+
+class _Whole(dict[str, Any]):
+    """A file of anndata's early years, which is not laid out to be read in slices: read whole, and used alike."""
+
+    def __init__(self, path: Path, layer: str | None) -> None:
+        from c2s.data.read import read_cells
+
+        adata = read_cells(path, layer=layer, normalise="never")
+        obs = _WholeObs({str(c): np.array(_texts(adata.obs[c].astype(object))) for c in adata.obs})
+        obs["_index"] = np.array(adata.obs_names.astype(str))
+        super().__init__(X=adata.X, obs=obs, var=adata.var)
+
+
+class _WholeObs(dict[str, Any]):
+    """Columns of ``obs`` in memory, under the names that a group on disk has."""
+
+    attrs: Mapping[str, str] = {"_index": "_index"}
 
 
 class ObsColumn:

@@ -1,0 +1,334 @@
+"""The same bytes whatever happens: workers, order of units, kills; and refusals that leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from small_corpora import digests, everything_spec, write_abstracts, write_cells, write_gene_sets
+
+from c2s.corpus import arrange, build_corpus, build_unit, make_spec, open_corpus, plan_corpus, units
+from c2s.corpus.build import fingerprint
+from c2s.errors import OutputError
+
+CELLS_ONLY = {"single-cell-language-modeling": 1, "tissue-annotation": 1}
+
+
+def quick_spec(folder: Path, **changes):
+    path = folder / "a.h5ad"
+    if not path.exists():
+        write_cells(folder, "a")
+    options = {"datasets": [{"path": str(path), "name": "a"}], "abstracts": str(write_abstracts(folder))}
+    options |= {"tasks": CELLS_ONLY, "genes": (5, 20), "cells": (3, 5), "shard_rows": 64, "conditions": 0}
+    return make_spec(**{**options, **changes})
+
+
+def rows_of(folder: Path) -> dict[str, dict]:
+    corpus = open_corpus(folder)
+    return {
+        row["example_id"]: {**row, "part": part}
+        for part in corpus.parts
+        for f in corpus.files(part)
+        for row in pq.read_table(f).to_pylist()
+    }
+
+
+def test_two_builds_and_units_in_any_order_give_the_same_bytes(tmp_path):
+    spec = quick_spec(tmp_path)
+    build_corpus(spec, tmp_path / "one", show_progress=False)
+    plan = plan_corpus(spec)
+    out = tmp_path / "two"
+    (out / ".work").mkdir(parents=True)
+    for unit in reversed(plan.units):
+        build_unit(plan, unit, out)
+    second = arrange(plan, out)
+    for unit in random.Random(0).sample(second.units, len(second.units)):
+        build_unit(second, unit, out)
+    shards = {k: v for k, v in digests(out).items() if k.endswith(".parquet")}
+    assert shards and shards.items() <= digests(tmp_path / "one").items()
+
+
+def test_a_finished_unit_is_not_done_again_unless_its_shard_is_damaged(tmp_path, monkeypatch):
+    spec = quick_spec(tmp_path)
+    plan = plan_corpus(spec)
+    out = tmp_path / "out"
+    (out / ".work").mkdir(parents=True)
+    for unit in plan.units:
+        build_unit(plan, unit, out)
+    second = arrange(plan, out)
+    unit = second.units[0]
+    first = build_unit(second, unit, out)
+    calls = []
+    monkeypatch.setattr(units, "_write_shard", lambda *a: calls.append(a) or first)
+    assert build_unit(second, unit, out) == first and not calls
+    shard = out / first.path
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    build_unit(second, unit, out)
+    assert len(calls) == 1
+
+
+def test_the_corpus_of_two_processes_is_that_of_one(everything, tmp_path):
+    build_corpus(everything.spec, tmp_path / "two", workers=2, show_progress=False)
+    assert digests(tmp_path / "two") == digests(everything.corpus.path)
+
+
+def test_rows_of_the_file_in_another_order_give_the_same_examples(tmp_path):
+    spec = quick_spec(tmp_path)
+    build_corpus(spec, tmp_path / "one", show_progress=False)
+    cells = ad.read_h5ad(tmp_path / "a.h5ad")
+    order = np.random.default_rng(1).permutation(cells.n_obs)
+    cells[order].copy().write_h5ad(tmp_path / "a.h5ad")
+    build_corpus(spec, tmp_path / "two", show_progress=False)
+    assert rows_of(tmp_path / "one") == rows_of(tmp_path / "two")
+
+
+@pytest.mark.parametrize("kind", ["zarr", "dense", "csc", "normalised"])
+def test_how_the_matrix_is_stored_changes_nothing(tmp_path, kind):
+    spec = quick_spec(tmp_path)
+    build_corpus(spec, tmp_path / "one", show_progress=False)
+    cells = ad.read_h5ad(tmp_path / "a.h5ad")
+    path = tmp_path / f"other.{'zarr' if kind == 'zarr' else 'h5ad'}"
+    if kind == "dense":
+        cells.X = cells.X.toarray()
+    if kind == "csc":
+        cells.X = cells.X.tocsc()
+    if kind == "normalised":
+        cells.X = np.expm1(cells.X) * np.float32(0.5)
+    cells.write_zarr(path) if kind == "zarr" else cells.write_h5ad(path)
+    again = quick_spec(tmp_path, datasets=[{"path": str(path), "name": "a"}])
+    if kind == "csc":
+        with pytest.warns(match="CSC"):
+            build_corpus(again, tmp_path / "two", show_progress=False)
+    else:
+        build_corpus(again, tmp_path / "two", show_progress=False)
+    one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    assert {k: v["part"] for k, v in one.items()} == {k: v["part"] for k, v in two.items()}
+    assert one == two or kind == "normalised"
+
+
+def test_a_complete_corpus_is_left_alone_and_another_specification_is_refused(tmp_path):
+    spec = quick_spec(tmp_path)
+    first = build_corpus(spec, tmp_path / "out", show_progress=False)
+    before = digests(tmp_path / "out")
+    again = build_corpus(spec, tmp_path / "out", show_progress=False)
+    assert again.units_done == 0 and (again.rows, again.tokens) == (first.rows, first.tokens)
+    with pytest.raises(OutputError, match=r"another specification .*seed"):
+        build_corpus(quick_spec(tmp_path, seed=1), tmp_path / "out", show_progress=False)
+    assert digests(tmp_path / "out") == before
+    assert {p.name for p in tmp_path.iterdir()} == {"a.h5ad", "abstracts.parquet", "out"}
+
+
+def test_a_stopped_build_does_not_go_on_with_other_sources(tmp_path, monkeypatch):
+    spec = quick_spec(tmp_path)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("c2s.corpus.build.arrange", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(spec, tmp_path / "out", show_progress=False)
+    monkeypatch.undo()
+    write_cells(tmp_path, "a", seed=5)
+    with pytest.raises(OutputError, match=r"changed: .*source a"):
+        build_corpus(spec, tmp_path / "out", show_progress=False)
+
+
+def test_the_fingerprint_names_templates_and_sources(tmp_path):
+    plan = plan_corpus(quick_spec(tmp_path))
+    assert {"c2s", "pyarrow", "source a", "templates or abstracts"} == set(fingerprint(plan))
+
+
+def test_a_full_disk_leaves_nothing_half_written_and_the_build_goes_on(tmp_path, monkeypatch):
+    import errno
+
+    spec = quick_spec(tmp_path)
+    build_corpus(spec, tmp_path / "good", show_progress=False)
+    real, written = pq.ParquetWriter.write_table, []
+
+    def full(self, *args, **options):
+        written.append(1)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        build_corpus(spec, tmp_path / "out", show_progress=False)
+    assert len(list((tmp_path / "out").rglob("*.parquet"))) == 2
+    assert not list((tmp_path / "out").rglob(".*.tmp"))
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", real)
+    report = build_corpus(spec, tmp_path / "out", show_progress=False)
+    assert report.units_done > 0
+    assert digests(tmp_path / "out") == digests(tmp_path / "good")
+
+
+def test_two_builds_at_once_are_refused(tmp_path):
+    from filelock import FileLock
+
+    spec = quick_spec(tmp_path)
+    with FileLock(str(tmp_path / ".out.lock")), pytest.raises(OutputError, match="another build"):
+        build_corpus(spec, tmp_path / "out", show_progress=False)
+
+
+def test_near_duplicates_are_kept_on_one_side_and_counted(tmp_path):
+    write_cells(tmp_path, "a", 200, seed=0)
+    cells = ad.read_h5ad(tmp_path / "a.h5ad")
+    cells.obs_names = [f"copy-{i}" for i in range(200)]
+    copied = cells[:100].copy()
+    copied.write_h5ad(tmp_path / "c.h5ad")
+    data = [{"path": str(tmp_path / f"{n}.h5ad"), "name": n, "study": n} for n in "ac"]
+    report = build_corpus(quick_spec(tmp_path, datasets=data), tmp_path / "out", show_progress=False)
+    rows = rows_of(tmp_path / "out")
+    sides: dict[str, set] = {}
+    for row in rows.values():
+        if row["task"] == "single-cell-language-modeling":
+            cell = row["cell_ids"][0]
+            number = int(cell.split("-")[1])
+            sides.setdefault(number, set()).add((row["dataset"], row["part"]))
+    assert all(len({part for _, part in found}) == 1 for found in sides.values())
+    assert all(len(found) == 1 for found in sides.values())
+    dropped = open_corpus(tmp_path / "out").manifest["duplicates"]["dropped"]
+    assert sum(dropped.values()) >= 100
+    assert report.rows == len(rows)
+    assert "left out" in (tmp_path / "out" / "DATASHEET.md").read_text()
+
+
+def test_studies_stay_whole_and_stated_overlaps_stay_together(tmp_path):
+    data = []
+    for i, name in enumerate("abc"):
+        write_cells(tmp_path, name, 60, seed=i)
+        data.append({"path": str(tmp_path / f"{name}.h5ad"), "name": name, "study": f"study {name}"})
+    spec = quick_spec(tmp_path, datasets=data, split={"by": "study"})
+    build_corpus(spec, tmp_path / "out", show_progress=False)
+    sides: dict[str, set] = {}
+    for row in rows_of(tmp_path / "out").values():
+        sides.setdefault(row["study"], set()).add(row["part"])
+    assert sorted(map(len, sides.values())) == [1, 1, 1]
+    assert set.union(*sides.values()) == {"train", "validation", "test"}
+
+    import dataclasses
+
+    from c2s.corpus.arrangement import _owners
+
+    plan = plan_corpus(spec)
+    first = dataclasses.replace(plan.sources[0], overlaps=("c",))
+    owners = _owners(dataclasses.replace(plan, sources=(first, *plan.sources[1:])))
+    assert owners["a"]["name"] == owners["c"]["name"] != owners["b"]["name"]
+    assert owners["a"]["whole"] and not owners["b"]["whole"]
+
+
+def test_missing_metadata_is_an_error_or_is_left_out_and_said(tmp_path):
+    path = write_cells(tmp_path, "a", 120)
+    cells = ad.read_h5ad(path)
+    cells.obs["cell_type"] = cells.obs["cell_type"].astype(object)
+    cells.obs.iloc[:7, cells.obs.columns.get_loc("cell_type")] = np.nan
+    del cells.obs["tissue"]
+    cells.write_h5ad(path)
+    tasks = {"cell-type-annotation": 1, "single-cell-language-modeling": 1, "tissue-annotation": 1}
+    from c2s.errors import ObsError
+
+    with pytest.raises(
+        ObsError, match=r"has no tissue.*\(cell_type\) says nothing for 7 of 120 cells, first 'a-0000'"
+    ):
+        plan_corpus(quick_spec(tmp_path, tasks=tasks))
+    build_corpus(quick_spec(tmp_path, tasks=tasks, missing="skip"), tmp_path / "out", show_progress=False)
+    corpus = open_corpus(tmp_path / "out")
+    counts = {name: task["counts"].get("rows", 0) for name, task in corpus.manifest["tasks"].items()}
+    assert counts["single-cell-language-modeling"] - counts["cell-type-annotation"] == 7
+    assert counts["tissue-annotation"] == 0
+    sheet = (corpus.path / "DATASHEET.md").read_text()
+    assert "it has no tissue" in sheet and "7 cells" in sheet
+
+
+def test_verify_finds_every_kind_of_damage(tmp_path):
+    build_corpus(quick_spec(tmp_path), tmp_path / "out", show_progress=False)
+    corpus = open_corpus(tmp_path / "out")
+    assert corpus.verify() == []
+    one, two, three = corpus.files("train")[:3]
+    one.unlink()
+    two.write_bytes(two.read_bytes()[:-1] + b"x")
+    (tmp_path / "out" / "train" / "more.parquet").write_bytes(three.read_bytes())
+    assert len(corpus.verify()) == 3
+
+
+def test_manifest_index_and_shards_agree(everything):
+    manifest, path = everything.corpus.manifest, everything.corpus.path
+    index = pq.read_table(path / "index.parquet").to_pylist()
+    total = 0
+    for shard in manifest["shards"]:
+        file = pq.ParquetFile(path / shard["path"])
+        groups = [g for g in index if g["path"] == shard["path"]]
+        assert [g["rows"] for g in groups] == [
+            file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)
+        ]
+        assert sum(g["rows"] for g in groups) == shard["rows"] == file.metadata.num_rows
+        total += shard["rows"]
+    assert total == manifest["totals"]["rows"] == len(everything.rows)
+    for key in ("tasks", "datasets"):
+        for name, entry in manifest[key].items():
+            mine = [r for r in everything.rows if r[key[:-1]] == name]
+            assert entry["counts"]["rows"] == len(mine)
+            assert entry["counts"]["tokens"] == sum(r["n_tokens"] for r in mine)
+            assert entry["counts"]["genes"] == sum(r["n_genes"] for r in mine)
+    assert json.loads((path / "manifest.json").read_text()) == manifest
+    assert not (path / ".work").exists()
+    sheet = (path / "DATASHEET.md").read_text()
+    for figure in ("tasks", "datasets", "lengths"):
+        assert f"figures/{figure}.svg" in sheet and (path / "figures" / f"{figure}.svg").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(tmp_path):
+    """SIGKILL at 24 moments, spread over the build; then the bytes are those of an undisturbed one."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    spec = everything_spec(sources, shard_rows=40)
+    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    command = [sys.executable, str(Path(__file__).parent / "killed_builds.py"), str(tmp_path / "spec.yaml")]
+    started = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "good")], check=True, stdout=subprocess.DEVNULL)
+    whole = time.monotonic() - started
+    moments = random.Random(7)
+    out, kills = tmp_path / "out", 0
+    while kills < 24:
+        process = subprocess.Popen([*command, str(out)], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        try:
+            process.wait(moments.uniform(0, 0.5 * whole))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        process.stdout.close()
+        if (out / "manifest.json").exists():
+            # It got to the end between two kills: compare, and begin again.
+            subprocess.run([*command, str(out)], check=True, stdout=subprocess.DEVNULL)
+            assert digests(out) == digests(tmp_path / "good")
+            import shutil
+
+            shutil.rmtree(out)
+    subprocess.run([*command, str(out)], check=True, stdout=subprocess.DEVNULL)
+    assert digests(out) == digests(tmp_path / "good")
+    rows = rows_of(out)
+    assert len(rows) == open_corpus(out).manifest["totals"]["rows"]
+
+
+def test_gene_sets_alone_make_a_corpus(tmp_path):
+    spec = make_spec(
+        gene_sets=[str(write_gene_sets(tmp_path))], tasks={"gene-set-naming": 2}, context={"tokens": 34}
+    )
+    build_corpus(spec, tmp_path / "out", show_progress=False)
+    rows = rows_of(tmp_path / "out").values()
+    assert len(rows) == 60
+    assert any(row["n_genes"] < row["n_genes_given"] for row in rows)
+    assert all(len(f"{row['prompt']} {row['answer']}".split()) == row["n_tokens"] <= 34 for row in rows)
