@@ -160,3 +160,15 @@ def test_all_problems_of_the_options_are_reported_at_once():
 def test_cells_without_a_truth_say_so(counts):
     with pytest.raises(ObsError, match="carry no truth"):
         truth_of(counts)
+
+
+@pytest.mark.parametrize("name", ["atlas", "spatial", "cytokines", "drug_screen"])
+def test_a_simulated_dataset_has_a_name_and_says_what_it_is(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("C2S_DATA_HOME", str(tmp_path))
+    dataset = c2s.default_host().datasets.get(f"simulated_{name}")
+    assert dataset.simulated and dataset.donor == "donor_id" and "imulated" in dataset.title
+    adata = c2s.load_dataset(f"simulated_{name}", label="cell_type")
+    assert adata.uns["c2s"]["simulated"] is True and adata.uns["c2s"]["matrix_kind"] == "counts"
+    assert truth_of(adata).simulator == name and truth_of(adata).counts_from["name"] == "pbmc_zheng_facs"
+    np.testing.assert_allclose(np.expm1(adata.X[:50].toarray()).sum(axis=1), 1e4, rtol=1e-3)
+    assert set(STANDARD_COLUMNS) - {"abstract_id"} <= set(adata.obs)

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from scipy import stats
 
 import c2s
-from c2s.data.simulate import CountModel, fit_counts, shipped_counts
+from c2s.data.simulate import CountModel, draw as draw_module, fit_counts, nb_kernels, shipped_counts
 from c2s.data.simulate.draw import cell_uniforms, choose, draw_counts
 from c2s.data.simulate.programs import kinds, programs, switched_genes
 from c2s.data.simulate.refit import main
@@ -41,6 +41,24 @@ class TestDraws:
             statistic = ((seen - expected) ** 2 / np.maximum(expected, 1e-9))[keep].sum()
             assert stats.chi2.sf(statistic, keep.sum() - 1 or 1) > 1e-4
         assert abs(np.corrcoef(drawn.T)[0, 1]) < 5 / np.sqrt(n)
+
+    def test_the_compiled_kernel_does_what_it_says_in_python(self, monkeypatch):
+        def draw():
+            return draw_counts(
+                np.array([[0.001, 0.02, 0.3, 0.0, 0.679]]),
+                np.zeros(6, np.int64),
+                np.array([1.0, 10, 100, 700, 50, 5]),
+                np.array([3.0, 0.0, 0.2, 1.0, 0.05]),
+                seed=4,
+                name="test",
+            )
+
+        compiled = draw()
+        for name in ("mixed", "uniform", "negative_binomial", "draw_rows"):
+            monkeypatch.setattr(nb_kernels, name, getattr(nb_kernels, name).py_func)
+        monkeypatch.setattr(draw_module, "draw_rows", nb_kernels.draw_rows)
+        with np.errstate(over="ignore"):
+            assert (draw() != compiled).nnz == 0
 
     def test_nothing_is_drawn_where_nothing_is_expected(self):
         drawn = draw_counts(
