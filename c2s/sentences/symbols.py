@@ -148,7 +148,7 @@ def check_words(values: Any, *, where: str, uppercase: bool = False, var: Any = 
             f"{_quoted(names.filter(blank))} in {where} is empty or holds white space, which separates words.",
             fix="rename these genes, e.g. replace spaces by '-'.",
         )
-    ensembl = pc.sum(pc.match_substring_regex(names, _ENSEMBL)).as_py()
+    ensembl = pc.sum(pc.match_substring_regex(names, _ENSEMBL)).as_py() or 0  # None where there is no name
     if ensembl > len(names) / 2:
         raise GeneError(
             f"{ensembl} of {len(names)} names in {where} are Ensembl ids (first {names[0].as_py()!r}), "

@@ -132,6 +132,13 @@ def test_what_is_no_text_is_refused():
         c2s.parse_sentences(pa.array([[1]]), GENES)
 
 
+def test_to_an_empty_vocabulary_every_word_is_unknown():
+    parsed = c2s.parse_sentences(["CD3D LYZ", "", None], [])
+    assert parsed.indices.tolist() == []
+    assert parsed.n_unknown.tolist() == [2, 0, 0]
+    assert parsed.strays == ("CD3D", "LYZ")
+
+
 def test_a_vocabulary_with_repetitions_is_refused():
     with pytest.raises(GeneError, match="more than once in the vocabulary: 'A'"):
         c2s.parse_sentences(["A"], ["A", "B", "A"])
