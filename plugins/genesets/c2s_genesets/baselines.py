@@ -77,7 +77,8 @@ def _of_nearest(similarity: np.ndarray, answers: Sequence[str]) -> list[str]:
 
 def _rows_of_length_one(matrix: sp.csr_matrix) -> sp.csr_matrix:
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
-    return sp.diags(1 / np.maximum(lengths, 1e-12)) @ matrix
+    scaled: sp.csr_matrix = sp.diags(1 / np.maximum(lengths, 1e-12)) @ matrix
+    return scaled
 
 
 def _texts(adata: AnnData, most: int = 80) -> list[str]:
