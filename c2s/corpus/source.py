@@ -222,7 +222,11 @@ class _Whole(dict[str, Any]):
     def __init__(self, path: Path, layer: str | None) -> None:
         from c2s.data.read import read_cells
 
-        adata = read_cells(path, layer=layer, normalise="never")
+        with warnings.catch_warnings():
+            # anndata warns, element by element, that the file was written by an old version of it.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            adata = read_cells(path, layer=layer, normalise="never")
         obs = _WholeObs({str(c): np.array(_texts(adata.obs[c].astype(object))) for c in adata.obs})
         obs["_index"] = np.array(adata.obs_names.astype(str))
         super().__init__(X=adata.X, obs=obs, var=adata.var)
