@@ -26,10 +26,13 @@ def test_an_unpacked_wheel_reads_its_own_chapters(tmp_path: Path) -> None:
     expected |= {f"profiles/{p.name}" for p in ROOT.glob("book/profiles/*.yaml")} | {"references.bib"}
     assert expected <= shipped
     assert "c2s/py.typed" in names
+    assert {f"c2s/data/_manifests/{p.name}" for p in ROOT.glob("data_manifests/*.yaml")} <= names
     script = (
         "from c2s.chapters.page import plain_markdown; from c2s.chapters import find_chapter, chapter_parameters;"
         "chapter = find_chapter('how-to-read'); print(chapter.source, chapter_parameters(chapter)['n_cells'],"
-        "plain_markdown('{footcite:p}`wolf2018`'))"
+        "plain_markdown('{footcite:p}`wolf2018`'));"
+        "from c2s.data.catalogue import manifest_folder, shipped_manifests;"
+        "print(manifest_folder(), len(shipped_manifests()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -39,6 +42,9 @@ def test_an_unpacked_wheel_reads_its_own_chapters(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    source, value, cited = done.stdout.split(maxsplit=2)
+    *chapter, about_manifests = done.stdout.splitlines()
+    source, value, cited = "\n".join(chapter).split(maxsplit=2)
+    n_manifests = len(list(ROOT.glob("data_manifests/*.yaml")))
+    assert about_manifests == f"{tmp_path / 'site' / 'c2s' / 'data' / '_manifests'} {n_manifests}"
     assert source == str(tmp_path / "site" / "c2s" / "chapters" / "_book" / "chapters" / "how-to-read.md")
     assert (value, cited.strip()) == ("3", "(Wolf et al., 2018)")

@@ -18,6 +18,7 @@ from c2s.data.catalogue import (
     shipped_manifests,
     shipped_names,
 )
+from c2s.data.manifest import read_manifest
 from c2s.data.store import store
 from c2s.errors import C2SWarning, RegistryError
 from c2s.hookspecs import hookimpl
@@ -53,6 +54,16 @@ def test_fallbacks_and_overlaps_lead_somewhere(name):
         if current not in seen:
             seen.add(current)
             left += ALL[current].fallbacks
+
+
+def test_the_example_of_the_page_is_sound(tmp_path):
+    page = (ROOT / "data_manifests" / "README.md").read_text()
+    example = page.split("```yaml\n")[1].split("```")[0]
+    path = tmp_path / "my_cells.yaml"
+    path.write_text(example.replace("…64 hexadecimal digits…", "0" * 64))
+    manifest = read_manifest(path)
+    assert manifest.columns["donor_id"] == "patient"
+    assert set(manifest.fallbacks) <= set(ALL)
 
 
 def test_no_two_manifests_share_a_file():

@@ -73,7 +73,7 @@ def test_list_prints_whole_names_and_what_is_here(run):
     code, out, _ = run("data", "list")
     assert code == 0
     assert all(name in out for name in shipped_manifests())
-    assert "43 datasets." in out
+    assert " datasets. WHERE: " in out
     _, out, _ = run("data", "list", "--here")
     assert "pbmc68k_reduced" in out
     assert "pbmc3k" not in out
