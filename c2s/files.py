@@ -81,7 +81,7 @@ def _named(path: Path) -> Iterator[None]:
                 f"the disk is full while writing {path}; nothing was left behind.",
                 fix="free some space, or write to another disk.",
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
             raise OutputError(
                 f"cannot write {path}: {error.strerror}.", fix="choose a folder you may write to."
             ) from error
