@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ def train() -> None:
 @app.command("sft")
 def sft(
     task: Annotated[str, typer.Option(help="Registered task; see `c2s plugins list`.")],
-    data: Annotated[str, typer.Option(help="Cells: a file (.h5ad, .zarr) or the name of a dataset.")],
+    data: Annotated[str, typer.Option(help="A file (.h5ad, .zarr, .gmt) or the name of a dataset.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
     model: Annotated[str, typer.Option(help="tiny, a preset, a folder, or a downloaded hub id.")] = "tiny",
     label: Annotated[str | None, typer.Option(help="Column of obs to learn.")] = None,
@@ -103,6 +104,74 @@ def sft(
     _report(trained)
 
 
+@app.command("pretrain")
+def pretrain(
+    corpus: Annotated[Path, typer.Option(help="Folder that `c2s corpus build` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
+    model: Annotated[str, typer.Option(help="tiny, a preset, a folder, or a downloaded hub id.")] = "tiny",
+    max_steps: Annotated[int | None, typer.Option(help="Optimizer steps; default one pass.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per step and process.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    loss: Annotated[Literal["answer", "full"], typer.Option(help="Learn the answer, or the text.")] = "full",
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be given again.")] = None,
+    buffer_size: Annotated[int, typer.Option(min=0, help="Examples that are shuffled together.")] = 10_000,
+    validation_examples: Annotated[int, typer.Option(min=0, help="Of each task, at an evaluation.")] = 32,
+    too_long: Annotated[
+        Literal["skip", "error"] | None, typer.Option(help="What to do with an example longer than the context.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of first weights and order.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="Any option of training or tiny model."),
+    ] = None,
+) -> None:
+    """Train on a corpus, streamed from its shards; under torchrun each process reads a share of its own."""
+    from c2s.files import refuse_existing
+    from c2s.models import TinyConfig
+    from c2s.provenance import RunRecord
+    from c2s.training.pretrain import DEFAULTS, pretrain_corpus
+
+    if not resume:
+        refuse_existing(out)
+    more = _sort_options(None, option or [])
+    flags = {"max_steps": max_steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    given = {key: value for key, value in flags.items() if value is not None}
+    config = type(DEFAULTS).of(DEFAULTS.model_dump() | given | {"loss": loss, "seed": seed} | more["training"])
+    tiny = TinyConfig.of(**more["tiny"]) if more["tiny"] else None
+    settings = {"corpus": str(corpus), "model": model, "tasks": task, "training": config.model_dump(mode="json")}
+    main = os.environ.get("RANK", "0") == "0"
+    with RunRecord(out / "run.json" if main else None, config=settings, seeds={"seed": seed}) as record:
+        trained = pretrain_corpus(
+            corpus,
+            out=out,
+            model=model,
+            config=config,
+            tiny=tiny,
+            tasks=task,
+            buffer_size=buffer_size,
+            validation_examples=validation_examples,
+            too_long=too_long,
+            device=device,
+            resume=resume,
+        )
+        record.add_data("corpus", corpus / "manifest.json")
+        record.device = str(trained.model.device)
+    if not main:
+        return
+    last = next(line for line in reversed(trained.history) if "loss" in line)
+    typer.echo(
+        f"Trained {trained.steps} steps; first loss {trained.losses[0]:.3f}, last loss {trained.losses[-1]:.3f}."
+    )
+    if last["too_long"]:
+        typer.echo(f"{last['too_long']} examples did not fit the context and were left out.")
+    scored = [line["evaluation"] for line in trained.history if "evaluation" in line]
+    for name in sorted(key for key in scored[-1] if key.startswith("loss/")) if scored else ():
+        typer.echo(f"  validation {name.removeprefix('loss/')}: {scored[0][name]:.3f} -> {scored[-1][name]:.3f}")
+    typer.echo(f"Model: {trained.path}")
+
+
 def _profile(task_class: type[Task], profile: str) -> dict[str, Any]:
     """Return the defaults of a profile."""
     from c2s.errors import ConfigError
@@ -116,7 +185,7 @@ def _profile(task_class: type[Task], profile: str) -> dict[str, Any]:
     return dict(task_class.profiles[profile])
 
 
-def _sort_options(task_class: type[Task], pairs: list[str]) -> dict[str, dict[str, Any]]:
+def _sort_options(task_class: type[Task] | None, pairs: list[str]) -> dict[str, dict[str, Any]]:
     """Give each ``NAME=VALUE`` to whom it belongs: the task, the training or the tiny model.
 
     Raises
@@ -133,7 +202,7 @@ def _sort_options(task_class: type[Task], pairs: list[str]) -> dict[str, dict[st
     from c2s.training.config import SFTConfig
 
     known = {
-        "task": [f.name for f in dataclasses.fields(task_class)],
+        "task": [f.name for f in dataclasses.fields(task_class)] if task_class else [],
         "training": list(SFTConfig.model_fields),
         "tiny": list(TinyConfig.model_fields),
     }
@@ -149,7 +218,7 @@ def _sort_options(task_class: type[Task], pairs: list[str]) -> dict[str, dict[st
         else:
             sorted_options[owner][name] = yaml.safe_load(value) if owner != "task" else _task_value(value)
     if problems:
-        described = "; ".join(f"{owner}: {', '.join(names)}" for owner, names in known.items())
+        described = "; ".join(f"{owner}: {', '.join(names)}" for owner, names in known.items() if names)
         raise ConfigError("--option", problems, fix=f"the options are {described}.")
     return sorted_options
 

@@ -90,14 +90,14 @@ def problems_of(error: ValidationError) -> list[str]:
 
 
 def build_tiny(
-    corpus: Iterable[str], config: TinyConfig | None = None, *, seed: int = 0
+    corpus: Iterable[str] | PreTrainedTokenizerFast, config: TinyConfig | None = None, *, seed: int = 0
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Build an untrained model and its tokenizer.
 
     Parameters
     ----------
     corpus
-        Texts the tokenizer learns its words from.
+        Texts the tokenizer learns its words from, or a tokenizer that has learned.
     config
         Shape of the model.
     seed
@@ -109,12 +109,15 @@ def build_tiny(
         The model, in float32 on the CPU and in evaluation mode, and its tokenizer.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
     from c2s.models.tokenizer import learn_tokenizer
 
     config = config or TinyConfig()
-    tokenizer = learn_tokenizer(corpus, min_count=config.min_count, max_words=config.max_words)
+    if isinstance(corpus, PreTrainedTokenizerFast):
+        tokenizer = corpus
+    else:
+        tokenizer = learn_tokenizer(corpus, min_count=config.min_count, max_words=config.max_words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(_architecture(config, tokenizer), dtype=torch.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from c2s.training.batches import encode
 from c2s.training.config import SFTConfig
 from c2s.training.pipeline import TaskModel, TrainedTask, train_task
+from c2s.training.pretrain import pretrain_corpus
 from c2s.training.record import read_record
 from c2s.training.sft import TrainResult, train_sft
 from c2s.training.validation import validation_loss
@@ -15,6 +16,7 @@ __all__ = [
     "TrainResult",
     "TrainedTask",
     "encode",
+    "pretrain_corpus",
     "read_record",
     "train_sft",
     "train_task",

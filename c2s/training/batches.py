@@ -125,6 +125,35 @@ def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     return shared
 
 
+def padded_batch(
+    encoded: Sequence[tuple[list[int], int]],
+    ids: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    loss: Literal["answer", "full"],
+) -> dict[str, Any]:
+    """Return ``input_ids`` and ``labels``, int64 of shape (examples, longest), and what the record needs.
+
+    Padding stands at the end, where a causal model cannot see it; so no attention mask is needed.
+    """
+    import torch
+
+    pad: Any = tokenizer.pad_token_id
+    input_ids = torch.full((len(encoded), max(len(tokens) for tokens, _ in encoded)), pad, dtype=torch.int64)
+    labels = torch.full_like(input_ids, IGNORED)
+    for row, (tokens, start) in enumerate(encoded):
+        values = torch.tensor(tokens)
+        input_ids[row, : len(tokens)] = values
+        # The first token has nothing before it to be predicted from.
+        first = max(start, 1) if loss == "answer" else 1
+        labels[row, first : len(tokens)] = values[first:]
+    return {
+        "input_ids": input_ids,
+        "labels": labels,
+        "n_tokens": sum(len(tokens) for tokens, _ in encoded),
+        "example_ids": [str(name) for name in ids],
+    }
+
+
 class Collator:
     """Turns visits into padded batches, drawing the augmentation of each.
 
@@ -158,12 +187,7 @@ class Collator:
         self.loss, self.seed, self.context_length = loss, seed, context_length
 
     def __call__(self, visits: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-        """Return ``input_ids`` and ``labels``, int64 of shape (visits, longest), and what the record needs.
-
-        Padding stands at the end, where a causal model cannot see it; so no attention mask is needed.
-        """
-        import torch
-
+        """Return the batch of these visits, see `padded_batch`."""
         records = self.records(visits)
         encoded = encode(self.tokenizer, [r["prompt"] for r in records], [r["answer"] for r in records])
         longest = max(len(ids) for ids, _ in encoded)
@@ -176,21 +200,7 @@ class Collator:
                 f"{self.context_length}.",
                 fix="use fewer genes, or an augmentation that does not lengthen prompts.",
             )
-        pad: Any = self.tokenizer.pad_token_id
-        input_ids = torch.full((len(encoded), longest), pad, dtype=torch.int64)
-        labels = torch.full_like(input_ids, IGNORED)
-        for row, (ids, start) in enumerate(encoded):
-            tokens = torch.tensor(ids)
-            input_ids[row, : len(ids)] = tokens
-            # The first token has nothing before it to be predicted from.
-            first = max(start, 1) if self.loss == "answer" else 1
-            labels[row, first : len(ids)] = tokens[first:]
-        return {
-            "input_ids": input_ids,
-            "labels": labels,
-            "n_tokens": sum(len(ids) for ids, _ in encoded),
-            "example_ids": [str(r["example_id"]) for r in records],
-        }
+        return padded_batch(encoded, [r["example_id"] for r in records], self.tokenizer, self.loss)
 
     def records(self, visits: Sequence[Mapping[str, int]]) -> list[dict[str, Any]]:
         """Return the records of these visits, augmented."""

@@ -43,7 +43,7 @@ def run_settings(
         "data": table_checksum(examples),
         "validation": None if validation is None else table_checksum(validation),
         "model": model.name if model.path is None else str(model.path),
-        "weights": _weights_checksum(model),
+        "weights": weights_checksum(model),
     }
 
 
@@ -56,7 +56,7 @@ def table_checksum(table: pa.Table, columns: Sequence[str] = ("example_id", "pro
     return digest.hexdigest()
 
 
-def _weights_checksum(model: LanguageModel) -> str:
+def weights_checksum(model: LanguageModel) -> str:
     """Hash the names, shapes and first values of all weights; enough to tell two models apart, at any size."""
     import torch
 
@@ -77,16 +77,23 @@ def prepare_place(place: Path, settings: Mapping[str, Any], *, resume: bool) -> 
             )
         if (place / SETTINGS_FILE).exists():
             same_settings(settings, place / SETTINGS_FILE)
-            found = checkpoint_steps(place)
-            if found:
-                checkpoint = place / f"checkpoint-{found[-1]}"
-                best = json.loads((checkpoint / BEST_FILE).read_text(encoding="utf-8"))
-                return Start(checkpoint, found[-1], (best["score"], best["step"]) if best else None)
+            if checkpoint_steps(place):
+                return newest_start(place)
         shutil.rmtree(place)  # killed before its first checkpoint
     with atomic_output(place) as temporary:
         temporary.mkdir()
         (temporary / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return Start()
+
+
+def newest_start(place: Path) -> Start:
+    """Return where the newest checkpoint of a working folder begins; the beginning where there is none."""
+    found = checkpoint_steps(place)
+    if not found:
+        return Start()
+    checkpoint = place / f"checkpoint-{found[-1]}"
+    best = json.loads((checkpoint / BEST_FILE).read_text(encoding="utf-8"))
+    return Start(checkpoint, found[-1], (best["score"], best["step"]) if best else None)
 
 
 def same_settings(settings: Mapping[str, Any], file: Path) -> None:

@@ -132,12 +132,12 @@ def train_sft(
         refuse_existing(final)
     lengths = _check_examples(model, examples)
     n = len(lengths)
-    per_step = config.batch_size * config.gradient_accumulation * _processes()
+    per_step = config.batch_size * config.gradient_accumulation * processes()
     steps = config.max_steps or math.ceil(config.epochs * n / per_step)
     settings = run_settings(model, examples, validation, config, steps)
     if resume and final.exists():
         same_settings(settings, final / SUMMARY_FILE)
-        return _finished(final)
+        return finished_run(final)
     start = prepare_place(place, settings, resume=resume)
     with isolated_generators():
         record = TrainingRecord(place / RECORD_FILE, up_to=start.step)
@@ -147,7 +147,7 @@ def train_sft(
                 model, examples, place, config, lengths, steps, start, record, advance, augment,
                 joined_evaluation(model, config, validation, evaluate),
             )  # fmt: skip
-            _run(trainer, place, start, config)
+            run_trainer(trainer, place, start, config)
     best = trainer.best
     taken = int(trainer.state.global_step)
     summary = {
@@ -165,10 +165,11 @@ def train_sft(
             also_write(model, temporary)
     shutil.rmtree(place, ignore_errors=True)
     model.path = final
-    return _result(final, model, summary)
+    return result_of(final, model, summary)
 
 
-def _result(path: Path, model: LanguageModel, summary: Mapping[str, Any]) -> TrainResult:
+def result_of(path: Path, model: LanguageModel, summary: Mapping[str, Any]) -> TrainResult:
+    """Return a finished run as its folder and summary tell it."""
     best = summary["best"] or {"step": None, "score": None}
     return TrainResult(
         path=path,
@@ -181,11 +182,12 @@ def _result(path: Path, model: LanguageModel, summary: Mapping[str, Any]) -> Tra
     )
 
 
-def _finished(path: Path) -> TrainResult:
+def finished_run(path: Path) -> TrainResult:
+    """Read a finished run from its folder."""
     from c2s.models.loading import load_model
 
     summary = json.loads((path / SUMMARY_FILE).read_text(encoding="utf-8"))
-    return _result(path, load_model(path), summary)
+    return result_of(path, load_model(path), summary)
 
 
 def _check_examples(model: LanguageModel, examples: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -208,33 +210,17 @@ def _check_examples(model: LanguageModel, examples: pa.Table) -> np.ndarray[Any,
     return check_context(model, examples["prompt"].to_pylist(), answers, ids=ids).tokens
 
 
-def _processes() -> int:
+def processes() -> int:
     """Return the number of processes that train together (``accelerate launch`` sets it)."""
     return max(1, int(os.environ.get("WORLD_SIZE", "1")))
 
 
-def _make_trainer(
-    model: LanguageModel,
-    examples: pa.Table,
-    place: Path,
-    config: SFTConfig,
-    lengths: np.ndarray[Any, np.dtype[np.int64]],
-    steps: int,
-    start: Start,
-    record: TrainingRecord,
-    advance: Any,
-    augment: Augment | None,
-    evaluation: Callable[[], Mapping[str, float]] | None,
-) -> AnswerTrainer:
+def training_arguments(config: SFTConfig, place: Path, steps: int, *, cpu: bool) -> Any:
+    """Return the trainer's own configuration of a run."""
     import trl
-    from datasets import Dataset
 
-    from c2s.training.trainer import AnswerTrainer
-
-    per_step = config.batch_size * config.gradient_accumulation * _processes()
-    visits = plan_visits(lengths, steps=steps, per_step=per_step, window=config.length_window, seed=config.seed)
     schedules = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-    arguments = trl.SFTConfig(
+    return trl.SFTConfig(
         output_dir=str(place),
         max_steps=steps,
         per_device_train_batch_size=config.batch_size,
@@ -256,7 +242,7 @@ def _make_trainer(
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to="none",
-        use_cpu=model.device.type == "cpu",
+        use_cpu=cpu,
         # The visits are tokenised when they are read, since their genes are drawn anew each epoch.
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
@@ -264,9 +250,30 @@ def _make_trainer(
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
     )
+
+
+def _make_trainer(
+    model: LanguageModel,
+    examples: pa.Table,
+    place: Path,
+    config: SFTConfig,
+    lengths: np.ndarray[Any, np.dtype[np.int64]],
+    steps: int,
+    start: Start,
+    record: TrainingRecord,
+    advance: Any,
+    augment: Augment | None,
+    evaluation: Callable[[], Mapping[str, float]] | None,
+) -> AnswerTrainer:
+    from datasets import Dataset
+
+    from c2s.training.trainer import AnswerTrainer
+
+    per_step = config.batch_size * config.gradient_accumulation * processes()
+    visits = plan_visits(lengths, steps=steps, per_step=per_step, window=config.length_window, seed=config.seed)
     return AnswerTrainer(
         model=model.model,
-        args=arguments,
+        args=training_arguments(config, place, steps, cpu=model.device.type == "cpu"),
         train_dataset=Dataset.from_dict({"epoch": visits.epochs, "example": visits.examples}),
         data_collator=Collator(
             examples,
@@ -288,7 +295,7 @@ def _make_trainer(
     )
 
 
-def _run(trainer: AnswerTrainer, place: Path, start: Start, config: SFTConfig) -> None:
+def run_trainer(trainer: AnswerTrainer, place: Path, start: Start, config: SFTConfig) -> None:
     """Train to the end, put the best weights back, and leave the model as plain as it came."""
     from transformers.utils import logging
 

@@ -175,13 +175,16 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         """Write a checkpoint under a temporary name, move it into place, and prune the older ones."""
         place = Path(self.args.output_dir)
         writing = place / "writing"
-        shutil.rmtree(writing, ignore_errors=True)
+        if self.args.should_save:
+            shutil.rmtree(writing, ignore_errors=True)
+        self.accelerator.wait_for_everyone()  # each process writes its own part
         self.args.output_dir = str(writing)
         try:
             # The grandparent's: TRL's own would also write a model card.
             Trainer._save_checkpoint(self, model, trial)
         finally:
             self.args.output_dir = str(place)
+        self.accelerator.wait_for_everyone()
         if not self.args.should_save:
             return
         written = writing / f"checkpoint-{self.state.global_step}"
