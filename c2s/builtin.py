@@ -34,6 +34,11 @@ def c2s_register_chapters(register: Register) -> None:
         summary="section 4.2: cells become sentences, and expression again",
     )
     register(
+        "corpus-and-prompts",
+        "c2s.chapters.shipped:CORPUS_AND_PROMPTS",
+        summary="section 4.1 and table 1: twelve kinds of prompt, the corpus, and what splits leak",
+    )
+    register(
         "write-your-own-task",
         "c2s.chapters.shipped:WRITE_YOUR_OWN_TASK",
         summary="a plugin of your own, from nothing to its tests",

@@ -6,4 +6,5 @@ from c2s.tasks import Chapter
 
 HOW_TO_READ = Chapter("how-to-read", "How to read this book", "how-to-read.md")
 CELLS_AS_SENTENCES = Chapter("cells-as-sentences", "Cells as sentences", "cells-as-sentences.md")
+CORPUS_AND_PROMPTS = Chapter("corpus-and-prompts", "Corpus and prompts", "corpus-and-prompts.md")
 WRITE_YOUR_OWN_TASK = Chapter("write-your-own-task", "Write your own task plugin", "write-your-own-task.md")

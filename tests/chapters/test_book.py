@@ -23,7 +23,9 @@ NAMES = [path.stem for path in SOURCES]
 PUBLIC_MODULES = {
     "c2s",
     "c2s.chapters",
+    "c2s.corpus",
     "c2s.data",
+    "c2s.data.simulate",
     "c2s.errors",
     "c2s.inference",
     "c2s.inference.predict",
