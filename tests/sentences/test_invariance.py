@@ -104,6 +104,7 @@ def test_random_ties_change_with_the_seed_and_the_cell_and_nothing_else(make_cel
     first = by_cell(adata, tie_break="random", seed=1)
     assert first == by_cell(adata, tie_break="random", seed=1)
     assert first != by_cell(adata, tie_break="random", seed=2)
+    assert by_cell(adata, tie_break="random") == by_cell(adata, tie_break="random", seed=0)
     assert len(set(first.values())) == adata.n_obs
     assert {frozenset(s.split()) for s in first.values()} == {frozenset(adata.var_names)}
     assert len(set(by_cell(adata, tie_break="gene", seed=1).values())) == 1

@@ -177,6 +177,7 @@ def test_kernels_work_where_no_cache_can_be_written(monkeypatch):
     double = jit.kernel(lambda x: x * 2)
     assert double(21) == 42
     assert [bool(o.get("cache")) for o in seen] == [True, False]
+    assert all(o["nogil"] for o in seen), "several threads run it at once"
 
 
 def test_the_stream_of_threads_keeps_order_and_stays_short(monkeypatch):
