@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from c2s.corpus.arrangement import arrange
 from c2s.corpus.budget import TOKENIZER, save_tokenizer
 from c2s.corpus.manifest import MANIFEST, read_manifest, write_manifest
-from c2s.corpus.plan import WORK, CorpusPlan, Unit, plan_corpus
+from c2s.corpus.plan import WORK, CorpusPlan, plan_corpus
 from c2s.corpus.prompt_files import metadata_wording
 from c2s.corpus.source import close_cells
 from c2s.corpus.spec import CorpusSpec, load_spec
@@ -104,9 +105,10 @@ def build_corpus(
         with _claimed(given, folder):
             _refuse_changes(plan, folder)
             save_tokenizer(plan, folder)
-            done = _run(plan, folder, workers, ray, "reading", show_progress)
-            second = arrange(plan, folder)
-            done += _run(second, folder, workers, ray, "writing", show_progress)
+            with _processes(workers if ray is None else 1) as pool:
+                done = _run(plan, folder, pool, ray, "reading", show_progress)
+                second = arrange(plan, folder)
+                done += _run(second, folder, pool, ray, "writing", show_progress)
             write_manifest(second, plan.units, folder)
             shutil.rmtree(folder / WORK)
     finally:
@@ -114,7 +116,7 @@ def build_corpus(
     return _report(folder, done)
 
 
-def _run(plan: CorpusPlan, out: Path, workers: int, ray: str | None, what: str, show_progress: bool) -> int:
+def _run(plan: CorpusPlan, out: Path, pool: _Pool | None, ray: str | None, what: str, show_progress: bool) -> int:
     """Do the units of a stage that are not done yet; return how many there were."""
     waiting = [unit for unit in plan.units if not (out / WORK / "done" / f"{unit.id}.json").exists()]
     # Those that say they are done are asked too, quickly: their shard may be gone or cut short.
@@ -122,8 +124,8 @@ def _run(plan: CorpusPlan, out: Path, workers: int, ray: str | None, what: str, 
         results: Iterator[UnitResult]
         if ray is not None:
             results = iter(importlib.import_module("c2s.distributed").run_units(plan, out, ray))
-        elif workers > 1 and len(waiting) > 1:
-            results = _in_processes(plan, out, workers)
+        elif pool is not None:
+            results = pool.results(plan, out)
         else:
             results = (build_unit(plan, unit, out) for unit in plan.units)
         for _ in results:
@@ -131,39 +133,38 @@ def _run(plan: CorpusPlan, out: Path, workers: int, ray: str | None, what: str, 
     return len(waiting)
 
 
-def _in_processes(plan: CorpusPlan, out: Path, workers: int) -> Iterator[UnitResult]:
-    """Do the units in processes of this machine; each imports what it needs, and none inherits a thread."""
-    import multiprocessing
+class _Pool:
+    """Processes of this machine; each imports what it needs, and none inherits a thread."""
 
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(plan, str(out)),
-    )
-    pending: set[Future[UnitResult]] = set()
-    try:
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+    def results(self, plan: CorpusPlan, out: Path) -> Iterator[UnitResult]:
+        """Yield the results of a plan's units as they come, a few per process in flight."""
+        bare = plan.with_units(())  # goes with every unit
+        pending: set[Future[UnitResult]] = set()
         for unit in plan.units:
-            pending.add(pool.submit(_work, unit))
-            if len(pending) >= 4 * workers:
+            pending.add(self.executor.submit(build_unit, bare, unit, out))
+            if len(pending) >= 4 * self.workers:
                 ready, pending = wait(pending, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in ready)
         while pending:
             ready, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in ready)
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[_Pool | None]:
+    """Keep processes for both stages; none for a single worker, which is this process."""
+    if workers == 1:
+        yield None
+        return
+    pool = _Pool(workers)
+    try:
+        yield pool
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_mine: list[Any] = []
-
-
-def _start_worker(plan: CorpusPlan, out: str) -> None:
-    _mine[:] = [plan, out]
-
-
-def _work(unit: Unit) -> UnitResult:
-    return build_unit(_mine[0], unit, _mine[1])
+        pool.executor.shutdown(wait=True, cancel_futures=True)
 
 
 class _claimed:
