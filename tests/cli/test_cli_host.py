@@ -288,7 +288,7 @@ def test_list_as_json(runner, plugin) -> None:
     assert found["raising"]["version"] == "0.4"
     assert found["broken"]["state"] == "broken"
     assert "no_such_package_here" in found["broken"]["problems"][0]
-    assert found["core"]["registered"]["metrics"] == ["accuracy", "macro_f1", "exact_match"]
+    assert found["core"]["registered"]["metrics"][:3] == ["accuracy", "macro_f1", "exact_match"]
 
 
 def test_info_of_a_plugin(runner, plugin) -> None:

@@ -244,6 +244,17 @@ def test_embeddings_are_the_mean_of_real_tokens_whatever_the_batch(encoder):
     assert embed_texts([], encoder).shape == (0, 384)
 
 
+def test_a_text_is_embedded_once_and_what_is_kept_is_bounded(encoder, monkeypatch):
+    first = embed_texts(["seen before", "and this"], encoder)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(encoder.model), "forward", None)
+        assert (embed_texts(["and this", "seen before"], encoder) == first[::-1]).all()
+    monkeypatch.setattr(metrics.encoder, "_MOST_KEPT", 2)
+    again = embed_texts(["seen before", "something new"], encoder)
+    assert len(encoder.embeddings) == 2
+    assert again[0] == pytest.approx(first[0], abs=1e-6)
+
+
 def test_related_names_are_nearer_than_unrelated_ones(encoder):
     one, near, far = embed_texts(["glycolysis", "glucose metabolism", "T cell receptor signaling"], encoder)
     assert one @ near > one @ far
