@@ -163,6 +163,11 @@ def load_cells(manifest: Manifest, *, strict: bool = False) -> AnnData:
         Normalised, log1p, CSR float32 (L1000: level 3 values), with the standard columns; ``uns["c2s"]`` names the
         dataset and its sha256.
 
+    Warns
+    -----
+    C2SWarning
+        A fallback is used, or the values are on another scale than the manifest says.
+
     Raises
     ------
     DatasetError
@@ -185,8 +190,20 @@ def load_cells(manifest: Manifest, *, strict: bool = False) -> AnnData:
     adata.uns["c2s"] |= {"source": used.name} | ({"sha256": stated} if stated else {})
     if used.simulated:
         adata.uns["c2s"]["simulated"] = True
+    _warn_of_another_scale(used, str(adata.uns["c2s"]["matrix_kind"]))
     set_standard_columns(adata.obs, used.columns, used.name)
     return adata
+
+
+def _warn_of_another_scale(manifest: Manifest, found: str) -> None:
+    """Say so if the values are counts and the manifest says otherwise, or the other way round."""
+    if manifest.matrix in {"raw", "log1p_e", "log1p_10"} and (manifest.matrix == "raw") != (found == "counts"):
+        warnings.warn(
+            f"the manifest of {manifest.name!r} says that its matrix is {manifest.matrix}, but the values look "
+            f"like {found}; they were read as {found}.",
+            C2SWarning,
+            stacklevel=4,
+        )
 
 
 def load_manifest(name: str | os.PathLike[str] | Manifest, *, strict: bool = False) -> Any:

@@ -152,7 +152,8 @@ class Manifest(_Strict):
     species
         ``"Homo sapiens"``, ``"Mus musculus"``, or a list in words.
     matrix
-        Scale of the values: counts, log1p with base e or 10, L1000 level 3, or no matrix.
+        Scale of the values: counts, log1p with base e or 10, L1000 level 3, or none where there is no matrix or
+        nobody states it. What is read is recognised from the values; a contradiction is warned of.
     loader
         How the files are read.
     files

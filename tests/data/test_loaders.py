@@ -80,6 +80,13 @@ def test_a_file_is_located_with_the_columns_it_has(counts, write):
         locate_cells("gone.h5ad")
 
 
+def test_a_scale_that_the_manifest_does_not_state_is_said(told, counts, write):
+    path = told("h5ad", files={"cells": write(counts)}, matrix="log1p_e")
+    with pytest.warns(C2SWarning, match="says that its matrix is log1p_e, but the values look like counts"):
+        adata = c2s.load_dataset(path)
+    np.testing.assert_allclose(np.expm1(adata.X.toarray()).sum(1), 1e4, rtol=1e-3)
+
+
 def test_columns_that_are_not_there_or_not_full():
     obs = pd.DataFrame({"who": ["a", None, "b"], "n": [1, 2, 3]}, index=["c1", "c2", "c3"])
     with pytest.raises(ObsError, match=r"no obs column 'x'.*gives as tissue.*who, n"):
@@ -373,6 +380,7 @@ def test_simulation_arguments_are_checked(manifest_file):
 
 @pytest.mark.mirror
 @pytest.mark.parametrize("name", MIRRORED)
+@pytest.mark.filterwarnings("error::c2s.errors.C2SWarning")
 def test_every_dataset_of_the_mirror_loads_with_its_columns(mirror, name):
     assert len(MIRRORED) == 19
     manifest = shipped_manifests()[name]
