@@ -17,7 +17,7 @@ import numpy.typing as npt
 from c2s.corpus.draws import Hashes, between, draw, share
 from c2s.corpus.plan import WORK, CorpusPlan, Unit, read_gene_sets
 from c2s.corpus.prompt_files import CorpusTask
-from c2s.corpus.ranks import read_hashes
+from c2s.corpus.ranks import hash_blocks, read_hashes
 from c2s.corpus.source import Source, column_slices
 from c2s.errors import ObsError
 from c2s.files import atomic_output
@@ -27,6 +27,8 @@ from c2s.splits import PARTS, assign_units
 #: When copies are on several sides, the first of these keeps them: what is scored must not have been trained on.
 _KEEPS = ("test", "validation", "train")
 _OUT = -1
+#: Positions of cells, in as few bytes as hold them.
+Rows = npt.NDArray[Any]
 
 
 def arrange(plan: CorpusPlan, out: Path) -> CorpusPlan:
@@ -76,7 +78,7 @@ def _arrange(plan: CorpusPlan, work: Path) -> dict[str, Any]:
         del n_genes
         tasks = [plan.tasks[name] for name in source.tasks]
         for code, part in enumerate(PARTS):
-            rows = np.flatnonzero(mine == code)
+            rows = np.flatnonzero(mine == code).astype(_narrow(source.n_cells))
             if len(rows) == 0:
                 continue
             folder = work / "arranged" / source.name / part
@@ -102,25 +104,25 @@ def _parts(plan: CorpusPlan, work: Path) -> tuple[dict[str, npt.NDArray[np.int8]
         note = "Split by cell: cells of one donor are on all sides; a score says nothing about a new donor."
         return parts, {"by": "cell", "note": note, "cells": _sizes(parts)}
     owners = _owners(plan)
-    labels: dict[str, tuple[list[str], npt.NDArray[np.int32] | None]] = {}
+    labels: dict[str, list[str]] = {}
     sizes: Counter[str] = Counter()
     notes = []
     for source in plan.sources:
         group = owners[source.name]
         donors = source.categories.get("donor_id", ())
         if spec.split.by == "study" or group["whole"] or not donors:
-            labels[source.name] = ([group["name"]], None)
+            labels[source.name] = [group["name"]]
             sizes[group["name"]] += source.n_cells
             if spec.split.by == "donor" and not donors:
                 notes.append(f"{source.name} names no donor and is kept whole")
             continue
         # A donor nobody knows may be any donor of the study.
         names = [*(f"{group['name']}: {d}" for d in donors), f"{group['name']}: donor unknown"]
-        codes = np.concatenate([source.codes("donor_id", a, b) for a, b in column_slices(source.n_cells)])
-        codes[codes < 0] = len(donors)
-        counts = np.bincount(codes, minlength=len(names))
+        counts = np.zeros(len(names), np.int64)
+        for a, b in column_slices(source.n_cells):
+            counts += np.bincount(source.codes("donor_id", a, b) % len(names), minlength=len(names))
         sizes.update({n: int(c) for n, c in zip(names, counts, strict=True) if c})
-        labels[source.name] = (names, codes.astype(np.int32))
+        labels[source.name] = names
     if plan.sources and len(sizes) < len(spec.split.fractions):
         raise ObsError(
             f"there are {len(sizes)} {spec.split.by}(s), too few for {len(spec.split.fractions)} parts that share "
@@ -131,9 +133,13 @@ def _parts(plan: CorpusPlan, work: Path) -> tuple[dict[str, npt.NDArray[np.int8]
     assigned = assign_units(sizes, spec.split.fractions, salt=spec.split.by, seed=spec.seed) if sizes else {}
     parts = {}
     for source in plan.sources:
-        names, found = labels[source.name]
+        names = labels[source.name]
         codes_of = np.array([PARTS.index(assigned[n]) if n in assigned else _OUT for n in names], np.int8)
-        parts[source.name] = np.full(source.n_cells, codes_of[0]) if found is None else codes_of[found]
+        parts[source.name] = np.full(source.n_cells, codes_of[0])
+        if len(names) > 1:
+            for a, b in column_slices(source.n_cells):
+                # -1, not known, is the last name.
+                parts[source.name][a:b] = codes_of[source.codes("donor_id", a, b)]
     stated = [g["why"] for g in {g["name"]: g for g in owners.values()}.values() if g["why"]]
     note = f"Split by {spec.split.by}: none is on two sides ({len(sizes)} in all)."
     units = {part: sorted(n for n, p in assigned.items() if p == part) for part in spec.split.fractions}
@@ -226,13 +232,14 @@ def _bucket(
     """Return row, source and hash of the cells in use whose hash falls into a bucket."""
     rows, owner, hashes = [], [], []
     for number, source in enumerate(plan.sources):
-        found = read_hashes(work, source, "genes")
-        here = np.flatnonzero(
-            ((found >> np.uint64(1)) % np.uint64(buckets) == bucket) & (parts[source.name] != _OUT)
-        )
-        rows.append(here)
-        owner.append(np.full(len(here), number, np.int16))
-        hashes.append(found[here])
+        start = 0
+        for found in hash_blocks(work, source, "genes"):
+            wanted = (found >> np.uint64(1)) % np.uint64(buckets) == bucket
+            here = np.flatnonzero(wanted & (parts[source.name][start : start + len(found)] != _OUT))
+            rows.append(start + here)
+            owner.append(np.full(len(here), number, np.int16))
+            hashes.append(found[here])
+            start += len(found)
     return np.concatenate(rows), np.concatenate(owner), np.concatenate(hashes)
 
 
@@ -240,7 +247,7 @@ def _cell_units(
     plan: CorpusPlan,
     source: Source,
     part: str,
-    rows: npt.NDArray[np.int64],
+    rows: Rows,
     hashes: Hashes,
     tasks: Sequence[CorpusTask],
     folder: Path,
@@ -257,7 +264,7 @@ def _sample_units(
     plan: CorpusPlan,
     source: Source,
     part: str,
-    rows: npt.NDArray[np.int64],
+    rows: Rows,
     hashes: Hashes,
     tasks: Sequence[CorpusTask],
     folder: Path,
@@ -286,9 +293,10 @@ def _sample_units(
     return [Unit(f"{source.name}-samples-{part}-{b:06d}", "samples", source.name, part, b, n) for b in range(n)]
 
 
-def group_codes(source: Source, task: CorpusTask, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def group_codes(source: Source, task: CorpusTask, rows: Rows) -> Rows:
     """Return a number for each cell's donor and tissue; -1 where the cell lacks something that the task needs."""
-    found = np.empty(source.n_cells, np.int64)
+    n_groups = max(len(source.categories["donor_id"]), 1) * max(len(source.categories["tissue"]), 1)
+    found: Rows = np.empty(source.n_cells, np.int16 if n_groups < 2**15 else np.int64)
     n_tissues = max(len(source.categories["tissue"]), 1)
     for start, stop in column_slices(source.n_cells):
         codes = {c: source.codes(c, start, stop).astype(np.int64) for c in task.requires}
@@ -298,8 +306,8 @@ def group_codes(source: Source, task: CorpusTask, rows: npt.NDArray[np.int64]) -
 
 
 def deal(
-    groups: npt.NDArray[np.int64], hashes: Hashes, n_cells: tuple[int, int], *purpose: object
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    groups: Rows, hashes: Hashes, n_cells: tuple[int, int], *purpose: object
+) -> tuple[Rows, npt.NDArray[np.int64]]:
     """Deal the members of each group into contexts; what `c2s.contexts.draw_contexts` does, for millions of cells.
 
     Parameters
@@ -316,23 +324,33 @@ def deal(
     Returns
     -------
     members, starts
-        Positions of the cells, context after context, int64, and where each context begins, int64
+        Positions of the cells, context after context, and where each context begins, int64
         ``[contexts + 1]``.
     """
     low, high = n_cells
-    usable = np.flatnonzero(groups >= 0)
-    order = usable[np.lexsort((draw(hashes[usable], "deal", *purpose), groups[usable]))]
-    sizes = between(hashes[order], low, high, "size", *purpose)
-    ends = np.flatnonzero(np.diff(groups[order], append=-1)) + 1 if len(order) else np.zeros(0, np.int64)
-    members, starts, begin = [], [0], 0
-    for end in ends.tolist():
-        while end - begin >= low:
-            size = min(int(sizes[begin]), end - begin)
-            members.append(order[begin : begin + size])
+    narrow = _narrow(len(groups))
+    # Group after group, so that only one of them is sorted, and copied, at a time.
+    by_group = np.argsort(groups, kind="stable").astype(narrow)
+    begin = int(np.searchsorted(groups, 0, sorter=by_group))
+    members = np.empty(len(groups) - begin, narrow)
+    starts = [0]
+    while begin < len(by_group):
+        end = int(np.searchsorted(groups, groups[by_group[begin]], side="right", sorter=by_group))
+        mine = by_group[begin:end]
+        order = mine[np.argsort(draw(hashes[mine], "deal", *purpose), kind="stable")]
+        sizes = between(hashes[order], low, high, "size", *purpose).tolist()
+        place, n = 0, len(order)
+        while n - place >= low:
+            size = min(sizes[place], n - place)
+            members[starts[-1] : starts[-1] + size] = order[place : place + size]
             starts.append(starts[-1] + size)
-            begin += size
+            place += size
         begin = end
-    return np.concatenate([np.zeros(0, np.int64), *members]), np.array(starts, np.int64)
+    return members[: starts[-1]], np.array(starts, np.int64)
+
+
+def _narrow(n: int) -> Any:
+    return np.int32 if n < 2**31 else np.int64
 
 
 def _gene_set_units(plan: CorpusPlan, work: Path) -> list[Unit]:

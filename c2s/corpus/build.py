@@ -107,6 +107,7 @@ def build_corpus(
             save_tokenizer(plan, folder)
             with _processes(workers if ray is None else 1) as pool:
                 done = _run(plan, folder, pool, ray, "reading", show_progress)
+                close_cells()  # with what their readers keep of them
                 second = arrange(plan, folder)
                 done += _run(second, folder, pool, ray, "writing", show_progress)
             write_manifest(second, plan.units, folder)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from c2s.prompts import stable_hash
 
 Hashes = npt.NDArray[np.uint64]
+_SLICE = 1 << 16
 
 
 def id_hashes(texts: Sequence[str]) -> Hashes:
@@ -21,12 +22,16 @@ def id_hashes(texts: Sequence[str]) -> Hashes:
 
 def draw(hashes: Hashes, *purpose: object) -> Hashes:
     """Return one 64-bit draw per hash, independent for each purpose (a task, a seed, a word)."""
-    value = hashes ^ np.uint64(stable_hash(*purpose))
-    with np.errstate(over="ignore"):  # the finaliser of splitmix64, modulo 2 to the 64
-        value = value + np.uint64(0x9E3779B97F4A7C15)
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    salt = np.uint64(stable_hash(*purpose))
+    drawn = np.empty(len(hashes), np.uint64)
+    for start in range(0, len(hashes), _SLICE):  # so that millions need no more than their own place
+        value = hashes[start : start + _SLICE] ^ salt
+        with np.errstate(over="ignore"):  # the finaliser of splitmix64, modulo 2 to the 64
+            value = value + np.uint64(0x9E3779B97F4A7C15)
+            value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        drawn[start : start + _SLICE] = value ^ (value >> np.uint64(31))
+    return drawn
 
 
 def share(hashes: Hashes, *purpose: object) -> npt.NDArray[np.float64]:

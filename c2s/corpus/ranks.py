@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,10 +134,17 @@ def write_block(work: Path, source: Source, block: int, *, top_k: int, compare: 
 def read_hashes(work: Path, source: Source, field: str) -> npt.NDArray[Any]:
     """Return ``"id"`` or ``"genes"`` hashes (uint64) or numbers of genes ``"n"`` (int32) of all cells."""
     found = np.empty(source.n_cells, _HASHES[field])
-    for block in range(n_blocks(source.n_cells)):
-        values = np.load(block_path(work, source.name, block).with_suffix(".hashes.npy"))
-        found[block * BLOCK : block * BLOCK + len(values)] = values[field]
+    start = 0
+    for values in hash_blocks(work, source, field):
+        found[start : start + len(values)] = values
+        start += len(values)
     return found
+
+
+def hash_blocks(work: Path, source: Source, field: str) -> Iterator[npt.NDArray[Any]]:
+    """Yield the same, block by block."""
+    for block in range(n_blocks(source.n_cells)):
+        yield np.load(block_path(work, source.name, block).with_suffix(".hashes.npy"))[field]
 
 
 def read_cells_ranked(
