@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from c2s.corpus.draws import Hashes, between, draw, share
-from c2s.corpus.plan import WORK, CorpusPlan, Unit, read_gene_sets
+from c2s.corpus.gene_set_split import gene_set_units
+from c2s.corpus.plan import WORK, CorpusPlan, Unit
 from c2s.corpus.prompt_files import CorpusTask
-from c2s.corpus.ranks import hash_blocks, read_hashes
+from c2s.corpus.ranks import hash_blocks, read_hashes, save_array
 from c2s.corpus.source import Source, column_slices
 from c2s.errors import ObsError
 from c2s.files import atomic_output
-from c2s.prompts import stable_hash
 from c2s.splits import PARTS, assign_units
 
 #: When copies are on several sides, the first of these keeps them: what is scored must not have been trained on.
@@ -86,7 +86,7 @@ def _arrange(plan: CorpusPlan, work: Path) -> dict[str, Any]:
             units += _sample_units(
                 plan, source, part, rows, hashes, [t for t in tasks if t.kind == "sample"], folder
             )
-    units += _gene_set_units(plan, work)
+    units += gene_set_units(plan, work)
     facts = {"split": split, "duplicates": duplicates, "cells_with_too_few_genes": unused}
     return {"units": [vars(u) for u in units], "facts": facts}
 
@@ -255,7 +255,7 @@ def _cell_units(
     """Shuffle the cells of a part by their ids, write the order, and cut it into units."""
     if not tasks:
         return []
-    _save(folder / "cells.npy", rows[np.argsort(draw(hashes[rows], "order", plan.spec.seed), kind="stable")])
+    save_array(folder / "cells.npy", rows[np.argsort(draw(hashes[rows], "order", plan.spec.seed), kind="stable")])
     n = -(-int(len(rows) * sum(plan.spec.tasks[t.name] for t in tasks)) // plan.spec.shard_rows) or 1
     return [Unit(f"{source.name}-cells-{part}-{b:06d}", "cells", source.name, part, b, n) for b in range(n)]
 
@@ -284,8 +284,8 @@ def _sample_units(
             lengths = np.diff(starts)[order]
             kept = np.repeat(starts[:-1][order] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
             kept = rows[members[kept + np.arange(lengths.sum())]] if len(lengths) else rows[:0]
-            _save(folder / f"{task.name}.{turn}.rows.npy", kept)
-            _save(folder / f"{task.name}.{turn}.starts.npy", np.concatenate([[0], np.cumsum(lengths)]))
+            save_array(folder / f"{task.name}.{turn}.rows.npy", kept)
+            save_array(folder / f"{task.name}.{turn}.starts.npy", np.concatenate([[0], np.cumsum(lengths)]))
             total += len(order)
     if not total:
         return []
@@ -351,61 +351,3 @@ def deal(
 
 def _narrow(n: int) -> Any:
     return np.int32 if n < 2**31 else np.int64
-
-
-def _gene_set_units(plan: CorpusPlan, work: Path) -> list[Unit]:
-    """Split the gene sets, near-copies of one another together, whatever collections they are in."""
-    if not plan.gene_sets:
-        return []
-    from c2s.data.gene_sets import GeneSets
-
-    read = {name: read_gene_sets(path) for name, path in plan.gene_sets}
-    keys = [(name, place) for name, sets in read.items() for place in range(len(sets))]
-    joined = GeneSets(
-        tuple(f"{read[n].names[i]}\x1f{k}" for k, (n, i) in enumerate(keys)),
-        tuple("" for _ in keys),
-        tuple(read[n].genes[i] for n, i in keys),
-    )
-    names = [read[n].human_name(read[n].names[i]).casefold() for n, i in keys]
-    groups = _joined_by_name(joined.overlap_groups(), names)
-    sizes = Counter(groups)
-    fractions = plan.spec.split.fractions
-    if len(sizes) < len(fractions):
-        raise ObsError(
-            f"there are {len(sizes)} gene sets that are not near-copies, too few for {len(fractions)} parts.",
-            fix="name another collection in gene_sets.",
-        )
-    assigned = assign_units(sizes, fractions, salt="gene set", seed=plan.spec.seed)
-    weight = sum(w for t, w in plan.spec.tasks.items() if plan.tasks[t].kind == "gene-set")
-    units = []
-    for name, sets in read.items():
-        mine = [assigned[g] for g, (n, _) in zip(groups, keys, strict=True) if n == name]
-        for part in fractions:
-            rows = np.array([i for i, p in enumerate(mine) if p == part], np.int64)
-            if not len(rows):
-                continue
-            salts = np.array([stable_hash("set", sets.names[i], plan.spec.seed) for i in rows], np.uint64)
-            _save(work / "arranged" / name / part / "sets.npy", rows[np.argsort(salts, kind="stable")])
-            n = -(-int(len(rows) * weight) // plan.spec.shard_rows) or 1
-            units += [Unit(f"{name}-gene-sets-{part}-{b:06d}", "gene-sets", name, part, b, n) for b in range(n)]
-    return units
-
-
-def _joined_by_name(groups: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return groups of which none shares a readable name with another."""
-    head = {group: group for group in groups}
-
-    def find(group: str) -> str:
-        while head[group] != group:
-            group = head[group]
-        return group
-
-    first: dict[str, str] = {}
-    for group, name in zip(groups, names, strict=True):
-        head[find(group)] = find(first.setdefault(name, group))
-    return [find(group) for group in groups]
-
-
-def _save(path: Path, array: npt.NDArray[Any]) -> None:
-    with atomic_output(path, overwrite=True) as temporary, temporary.open("wb") as file:
-        np.save(file, array)

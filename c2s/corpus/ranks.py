@@ -127,8 +127,8 @@ def write_block(work: Path, source: Source, block: int, *, top_k: int, compare: 
                 written += _HEADER + len(text) + size * int(n_kept[i])
             file.write(b"".join(pieces))
         places[-1] = written
-    _save(path.with_suffix(".places.npy"), places)
-    _save(path.with_suffix(".hashes.npy"), hashes)
+    save_array(path.with_suffix(".places.npy"), places)
+    save_array(path.with_suffix(".hashes.npy"), hashes)
 
 
 def read_hashes(work: Path, source: Source, field: str) -> npt.NDArray[Any]:
@@ -270,6 +270,7 @@ def _gene_hashes(reader: CellReader) -> Hashes:
     return reader._gene_hashes  # type: ignore[attr-defined,no-any-return]
 
 
-def _save(path: Path, array: npt.NDArray[Any]) -> None:
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
     with atomic_output(path, overwrite=True) as temporary, temporary.open("wb") as file:
         np.save(file, array)
