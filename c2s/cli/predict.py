@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from c2s.errors import ConfigError
+
 
 def predict(
     source: Annotated[Path, typer.Argument(metavar="IN.h5ad", help="The cells to predict; or gene sets, IN.gmt.")],
@@ -20,12 +22,30 @@ def predict(
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")] = "auto",
     tokens_per_batch: Annotated[int | None, typer.Option(help="Tokens of prompts that run together.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.h5ad.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Parquet only: a Ray cluster, or 'auto' to find one."),
+    ] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="With --ray: models held at the same time.")] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="With --ray: GPUs of each model.")] = 0,
 ) -> None:
     """Predict a task's answer for every cell of a file.
 
     OUT.h5ad is IN.h5ad with three more columns of obs: c2s_LABEL, c2s_LABEL_probability and c2s_LABEL_entropy.
     A cell without expressed genes, or below the threshold, is 'unassigned'.
+
+    A Parquet table of cell sentences (c2s transform), or a folder of them, is predicted in parts, into a folder; a
+    stopped run goes on, and --ray spreads the parts over a cluster.
     """
+    if source.suffix == ".parquet" or (source.is_dir() and source.suffix != ".zarr"):
+        _table(source, target, model, task, threshold, device, dtype, tokens_per_batch, ray, actors, gpus)
+        return
+    if ray is not None:
+        raise ConfigError(
+            "c2s predict",
+            [f"--ray was given, and {source} is no Parquet table of cell sentences"],
+            fix=f"c2s transform {source} cells.parquet; c2s predict cells.parquet predictions/ --ray {ray}",
+        )
     import anndata as ad
 
     from c2s.cli.outputs import beside
@@ -70,3 +90,37 @@ def predict(
     unassigned = int(counts.get(UNASSIGNED, 0))
     typer.echo(f"{original.n_obs} cells, {unassigned} unassigned -> {target} (obs[{column!r}])")
     typer.echo(f"{shown}{' ...' if len(counts) > 8 else ''}")
+
+
+def _table(
+    source: Path,
+    target: Path,
+    model: Path,
+    task: str | None,
+    threshold: float,
+    device: str,
+    dtype: str,
+    tokens_per_batch: int | None,
+    ray: str | None,
+    actors: int | None,
+    gpus: float,
+) -> None:
+    """Predict a table of cell sentences, part by part."""
+    from c2s.cli.trained import load_trained
+    from c2s.distributed import predict_table
+
+    _, the_task = load_trained(model, task, device="cpu")
+    found = predict_table(
+        model,
+        source,
+        target,
+        task=the_task,
+        address=ray,
+        actors=actors,
+        gpus=gpus,
+        threshold=threshold,
+        tokens_per_batch=tokens_per_batch,
+        device=device,
+        dtype=dtype,
+    )
+    typer.echo(f"{found.rows} cells in {len(found.files)} parts, {found.parts_done} of them done now -> {target}")

@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
+    "TablePredictions": "tables",
+    "predict_table": "tables",
     "run_units": "units",
 }
 
@@ -22,4 +24,5 @@ def __getattr__(name: str) -> Any:
 
 
 if TYPE_CHECKING:
+    from c2s.distributed.tables import TablePredictions as TablePredictions, predict_table as predict_table
     from c2s.distributed.units import run_units as run_units

@@ -58,12 +58,15 @@ def connected(address: str, *, timeout: float = CONNECT_SECONDS) -> Iterator[Any
             ray.init(address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
         else:
             ray.init(address=found, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except ClusterError:
+        raise
+    except Exception as error:  # Ray raises bare ones, too
+        ray.shutdown()
         reason = " ".join(str(error).split())[:300]
         raise ClusterError(
             f"cannot join the Ray cluster at {address!r}: {reason}",
-            fix="start it with the same versions of Python and Ray (`ray start --head`), and run this command on "
-            "one of its machines.",
+            fix="start it with the same versions of Python and Ray (`ray start --head`), run this command on one "
+            "of its machines, and try again if the machine is busy.",
         ) from error
     try:
         yield ray

@@ -121,8 +121,15 @@ class CellSentences:
         return Path(path)
 
     @classmethod
-    def read_parquet(cls, path: str | os.PathLike[str]) -> CellSentences:
+    def read_parquet(cls, path: str | os.PathLike[str], *, rows: tuple[int, int] | None = None) -> CellSentences:
         """Read what `write_parquet` (or ``c2s transform``) wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
+        rows
+            First row, and the one after the last; only the row groups that hold them are read. Default all.
 
         Raises
         ------
@@ -137,7 +144,7 @@ class CellSentences:
         try:
             with pq.ParquetFile(source) as file:
                 metadata = file.metadata.metadata or {}
-                table = file.read()
+                table = file.read() if rows is None else _read_rows(file, *rows)
         except (pa.ArrowInvalid, OSError) as error:
             raise InputFileError(
                 f"{source} is not a readable Parquet file ({_first_line(error)}).",
@@ -153,6 +160,16 @@ class CellSentences:
                 fix="make it with `c2s transform` or CellSentences.write_parquet.",
             ) from error
         return cls(table.replace_schema_metadata(None), vocabulary, provenance)
+
+
+def _read_rows(file: pq.ParquetFile, first: int, last: int) -> pa.Table:
+    """Read the rows from `first` up to `last` from the row groups that hold them."""
+    ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)])
+    groups = range(
+        int(np.searchsorted(ends, first, "right")), min(int(np.searchsorted(ends, last)) + 1, len(ends))
+    )
+    before = int(ends[groups[0] - 1]) if groups and groups[0] else 0
+    return file.read_row_groups(list(groups)).slice(first - before, last - first)
 
 
 class ParquetSink:

@@ -51,7 +51,7 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def two_nodes() -> Iterator[Any]:
     """A head that does no work beside two nodes with one processor each."""
     from ray.cluster_utils import Cluster
