@@ -172,7 +172,10 @@ def _flush(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> int:
     table = pa.concat_tables(waiting).combine_chunks() if waiting else SCHEMA.empty_table()
     writer.write_table(table, row_group_size=max(len(table), 1))
     waiting.clear()
-    return len(table)
+    rows = len(table)
+    del table
+    pa.default_memory_pool().release_unused()  # or it keeps what the largest row group so far took
+    return rows
 
 
 class _Tally:
