@@ -39,6 +39,11 @@ def c2s_register_chapters(register: Register) -> None:
         summary="section 4.1 and table 1: twelve kinds of prompt, the corpus, and what splits leak",
     )
     register(
+        "laptop-to-cluster",
+        "c2s.chapters.shipped:LAPTOP_TO_CLUSTER",
+        summary="section 4.1: one process, several, a cluster, and what fifty million cells would cost",
+    )
+    register(
         "write-your-own-task",
         "c2s.chapters.shipped:WRITE_YOUR_OWN_TASK",
         summary="a plugin of your own, from nothing to its tests",

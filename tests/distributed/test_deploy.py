@@ -33,7 +33,7 @@ def calls(text: str) -> list[list[str]]:
     """Return the words of every call of ``c2s`` in a text."""
     joined = text.replace("\\\n", " ")
     lines = [re.search(r"(?:^|\s|'|-m )c2s ((?:corpus|train) [^']*)", line) for line in joined.splitlines()]
-    return [shlex.split(found[1].replace('"$@"', "")) for found in lines if found]
+    return [shlex.split(found[1].replace('"$@"', "")) for found in lines if found and "--out" in found[1]]
 
 
 @pytest.mark.parametrize("file", [*SCRIPTS, DEPLOY / "cluster.yaml"], ids=lambda path: path.name)
