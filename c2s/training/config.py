@@ -37,7 +37,7 @@ class SFTConfig(BaseModel):
     adam_epsilon
         Added to the root of AdamW's second moment. With the usual 1e-8, the vector of a gene that one cell in a
         thousand has moves as far in one step as that of a gene all cells have, and a small model learns its
-        training cells by heart; 1e-4 lets rare genes move as little as their gradients.
+        training cells by heart; a larger one lets rare genes move as little as their gradients.
     loss
         ``"answer"``: next-token loss on the answer and its end; ``"full"``: on the whole text.
     gene_dropout
