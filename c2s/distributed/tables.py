@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pickle
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -204,6 +205,8 @@ def _run(
         )
         try:
             for row in done.iter_rows():
+                if row["error"]:
+                    raise pickle.loads(row["error"])
                 yield int(row["part"])
         except ray.exceptions.RayError as error:
             raise _cause(error) from None
@@ -254,9 +257,15 @@ class Predictor:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Do the parts of a batch, as Ray Data hands them over."""
+        said = []
         for part in batch["part"]:
-            self.do(int(part))
-        return batch
+            try:
+                self.do(int(part))
+                said.append(b"")
+            except C2SError as error:
+                # Ray Data would keep its text only.
+                said.append(pickle.dumps(error))
+        return {"part": batch["part"], "error": said}
 
     def do(self, part: int) -> None:
         """Predict one part and write it."""
