@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ else:
     )
     settings.register_profile("thorough", deadline=None, max_examples=500)
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "c2s"))
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_for_reading_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the five seconds that datasets sleeps at the end of every shuffled stream."""
+    if "datasets" in sys.modules:
+        monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.05, raising=True)
 
 
 @pytest.fixture(autouse=True)
