@@ -118,8 +118,6 @@ def fetch(
                     print(f"{manifest.name}: the recorded sum of {file.name} is forgotten.")
         used, paths = available(manifest, strict=strict, place=place)
         instead = "" if used.name == manifest.name else f" (instead: {used.name})"
-        if not paths:
-            print(f"{manifest.name}{instead}: no files to fetch. {used.note or ''}".rstrip())
         for path in paths.values():
             print(f"{manifest.name}{instead}: {path}")
 

@@ -20,7 +20,7 @@ from c2s.corpus.plan import WORK, CorpusPlan, Unit
 from c2s.corpus.prompt_files import CorpusTask
 from c2s.corpus.ranks import hash_blocks, read_hashes, save_array
 from c2s.corpus.source import Source, column_slices
-from c2s.errors import ObsError
+from c2s.errors import ConfigError, ObsError
 from c2s.files import atomic_output
 from c2s.splits import PARTS, assign_units
 
@@ -87,6 +87,12 @@ def _arrange(plan: CorpusPlan, work: Path) -> dict[str, Any]:
                 plan, source, part, rows, hashes, [t for t in tasks if t.kind == "sample"], folder
             )
     units += gene_set_units(plan, work)
+    if not units:
+        raise ConfigError(
+            f"corpus {plan.spec.name!r}",
+            ["no example can be made: no cell is left, or no donor has enough cells of one tissue for a context"],
+            fix="lower `cells` or `min_genes`, add datasets, or name tasks of single cells.",
+        )
     facts = {"split": split, "duplicates": duplicates, "cells_with_too_few_genes": unused}
     return {"units": [vars(u) for u in units], "facts": facts}
 
@@ -116,12 +122,14 @@ def _parts(plan: CorpusPlan, work: Path) -> tuple[dict[str, npt.NDArray[np.int8]
             if spec.split.by == "donor" and not donors:
                 notes.append(f"{source.name} names no donor and is kept whole")
             continue
-        # A donor nobody knows may be any donor of the study.
+        # A donor nobody knows may be any donor of the study, on any side: such cells are left out.
         names = [*(f"{group['name']}: {d}" for d in donors), f"{group['name']}: donor unknown"]
         counts = np.zeros(len(names), np.int64)
         for a, b in column_slices(source.n_cells):
             counts += np.bincount(source.codes("donor_id", a, b) % len(names), minlength=len(names))
-        sizes.update({n: int(c) for n, c in zip(names, counts, strict=True) if c})
+        sizes.update({n: int(c) for n, c in zip(names[:-1], counts[:-1], strict=True) if c})
+        if counts[-1]:
+            notes.append(f"{counts[-1]:,} cells of {source.name} name no donor and are left out")
         labels[source.name] = names
     if plan.sources and len(sizes) < len(spec.split.fractions):
         raise ObsError(

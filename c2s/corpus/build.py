@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from c2s.corpus.manifest import MANIFEST, read_manifest, write_manifest
 from c2s.corpus.plan import WORK, CorpusPlan, plan_corpus
 from c2s.corpus.prompt_files import metadata_wording
 from c2s.corpus.source import close_cells
-from c2s.corpus.spec import CorpusSpec, load_spec
+from c2s.corpus.spec import CorpusSpec, absolute, load_spec
 from c2s.corpus.units import UnitResult, build_unit
 from c2s.errors import ConfigError, OutputError
 from c2s.files import atomic_output
@@ -95,7 +96,8 @@ def build_corpus(
     """
     if workers < 1:
         raise ConfigError("build_corpus", [f"workers is {workers}"], fix="pass workers=1 or more.")
-    given = spec if isinstance(spec, CorpusSpec) else load_spec(spec)
+    # The folder's own copy is read from elsewhere: paths must not depend on where this process stands.
+    given = absolute(spec, Path.cwd()) if isinstance(spec, CorpusSpec) else load_spec(spec)
     folder = Path(out)
     if _complete(given, folder):
         return _report(folder, 0)
@@ -164,6 +166,11 @@ def _processes(workers: int) -> Iterator[_Pool | None]:
     pool = _Pool(workers)
     try:
         yield pool
+    except BrokenProcessPool:
+        raise OutputError(
+            "a process of the build was killed; the machine may be short of memory.",
+            fix="run the same command again, which goes on where it stopped, or with fewer workers.",
+        ) from None
     finally:
         pool.executor.shutdown(wait=True, cancel_futures=True)
 

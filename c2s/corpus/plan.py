@@ -280,6 +280,13 @@ def _abstracts(spec: CorpusSpec, sources: Sequence[Source], notes: list[dict[str
         )
         return {}
     unknown = [i for i in wanted if i not in table.index]
+    if unknown and spec.abstracts is None and not needed:
+        # No task asks for them: prompts do without that condition.
+        why = f"{len(unknown)} abstract id(s) are in no collection, first {unknown[0]!r}"
+        notes.extend(
+            {"dataset": s.name, "task": "abstracts", "why": why} for s in sources if "abstract_id" in s.columns
+        )
+        return {}
     if unknown:
         raise DatasetError(
             f"{len(unknown)} abstract id(s) are in no collection, first {unknown[0]!r}.",

@@ -293,7 +293,8 @@ def _column(obs: Any, name: str) -> ObsColumn:
 def _texts(values: Any) -> list[str]:
     """Return values as text; what is missing is empty."""
     if hasattr(values, "dtype") and values.dtype.kind == "f":
-        return ["" if np.isnan(v) else f"{v:g}" for v in values.tolist()]
+        # Whole numbers as such, all digits of the others: two ids must not become one.
+        return ["" if np.isnan(v) else str(int(v)) if v.is_integer() else repr(v) for v in values.tolist()]
     listed = values.tolist() if hasattr(values, "tolist") else list(values)
     return [v.decode() if isinstance(v, bytes) else "" if v is None or v != v else str(v) for v in listed]
 

@@ -295,7 +295,7 @@ def load_spec(path: str | os.PathLike[str]) -> CorpusSpec:
             f"specification {source}", ["it is not a mapping"], fix="write keys such as datasets: [...]."
         )
     spec = _validated(content, f"specification {source}")
-    return _absolute(spec, source.parent)
+    return absolute(spec, source.parent)
 
 
 def _validated(content: dict[str, Any], subject: str) -> CorpusSpec:
@@ -311,7 +311,7 @@ def _validated(content: dict[str, Any], subject: str) -> CorpusSpec:
         raise ConfigError(subject, [str(error)], fix="write every key as a word.") from None
 
 
-def _absolute(spec: CorpusSpec, folder: Path) -> CorpusSpec:
+def absolute(spec: CorpusSpec, folder: Path) -> CorpusSpec:
     """Return the specification with paths that no longer depend on where it lies."""
 
     def place(text: str) -> str:
@@ -320,7 +320,7 @@ def _absolute(spec: CorpusSpec, folder: Path) -> CorpusSpec:
     datasets = [d.model_copy(update={"path": place(d.path)}) if d.path else d for d in spec.datasets]
     changes: dict[str, Any] = {
         "datasets": datasets,
-        "gene_sets": [place(g) if "/" in g or g.endswith(".gmt") else g for g in spec.gene_sets],
+        "gene_sets": [place(g) if "/" in g or g.endswith((".gmt", ".gmt.gz")) else g for g in spec.gene_sets],
     }
     for key in ("templates", "abstracts"):
         if getattr(spec, key) is not None:

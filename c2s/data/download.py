@@ -103,6 +103,9 @@ class ResumingDownloader:
         OutputError
             The disk is full.
         """
+        if self.sha256 is None:
+            # Nothing would tell that a rest belongs to another release than the beginning that was left here.
+            self.part.unlink(missing_ok=True)
         try:
             resumed = self._local(url) if urlsplit(url).scheme == "file" else self._remote(url)
             if not self._as_promised(url, last=not resumed):

@@ -76,12 +76,12 @@ def locate_cells(name_or_path: str | os.PathLike[str], *, strict: bool = False) 
         refuse_false_claims(path)
         columns = _obs_columns(path)
         return CellsFile(path, path.stem, path.stem, columns={c: c for c in STANDARD_COLUMNS if c in columns})
-    manifest, found = available(find_manifest(name_or_path), strict=strict)
+    wanted = find_manifest(name_or_path)
+    if wanted.loader not in _ANNDATA and (strict or not wanted.fallbacks):
+        raise _no_cells_file(wanted)  # before anything is fetched
+    manifest, found = available(wanted, strict=strict)
     if manifest.loader not in _ANNDATA:
-        raise DatasetError(
-            f"dataset {manifest.name!r} holds no .h5ad or .zarr file of cells (its loader is {manifest.loader}).",
-            fix="name another; `c2s data list` shows what there is.",
-        )
+        raise _no_cells_file(manifest)
     file = _cells_path(manifest, found)
     refuse_false_claims(file)
     return CellsFile(
@@ -92,6 +92,13 @@ def locate_cells(name_or_path: str | os.PathLike[str], *, strict: bool = False) 
         manifest.layer,
         dict(manifest.columns),
         manifest,
+    )
+
+
+def _no_cells_file(manifest: Manifest) -> DatasetError:
+    return DatasetError(
+        f"dataset {manifest.name!r} holds no .h5ad or .zarr file of cells (its loader is {manifest.loader}).",
+        fix="name another; `c2s data list` shows what there is.",
     )
 
 
@@ -175,7 +182,11 @@ def load_cells(manifest: Manifest, *, strict: bool = False) -> AnnData:
     ObsError
         A column that the manifest names is missing, or a donor is.
     """
-    used, paths = available(manifest, strict=strict)
+    return _read_cells(*available(manifest, strict=strict))
+
+
+def _read_cells(used: Manifest, paths: dict[str, Path]) -> AnnData:
+    """Read cells whose files are here."""
     try:
         reader = CELL_READERS[used.loader]
     except KeyError:
@@ -232,9 +243,9 @@ def load_manifest(name: str | os.PathLike[str] | Manifest, *, strict: bool = Fal
     from c2s.data.catalogue import find_manifest, holds_cells
 
     manifest = name if isinstance(name, Manifest) else find_manifest(name)
-    if holds_cells(manifest):
-        return load_cells(manifest, strict=strict)
     used, paths = available(manifest, strict=strict)
+    if holds_cells(used):  # of the one that is used: a fallback may be of another kind
+        return _read_cells(used, paths)
     return READERS[used.loader](used, paths)
 
 

@@ -128,6 +128,8 @@ class ManifestFile(_Strict):
             raise ValueError("sha256 is null without a sha256_reason")
         if self.sha256 is not None and self.sha256_reason is not None:
             raise ValueError("sha256_reason is for a sha256 that is null")
+        if self.package is not None and (self.sha256 is not None or self.urls):
+            raise ValueError("a file of a package has neither sha256 nor urls: its package answers for it")
         return self
 
 

@@ -114,6 +114,11 @@ class Store:
 
             made = simulated_file(self, manifest)
             return {made.name: made}
+        if not manifest.files:
+            raise DatasetUnavailable(
+                f"dataset {manifest.name!r} has no file with a known address.",
+                fix=manifest.note or f"see {manifest.homepage}.",
+            )
         return {file.name: self.find(manifest, file) for file in manifest.files}
 
     def find(self, manifest: Manifest, file: ManifestFile) -> Path:
@@ -194,7 +199,8 @@ class Store:
         known = record_path(final).exists() and file.sha256 is None
         if known:
             record_path(final).unlink()
-            final.unlink(missing_ok=True)
+            if file.urls:  # what was put here by hand could not be had again
+                final.unlink(missing_ok=True)
         return known
 
     def _expected(self, file: ManifestFile, final: Path) -> str | None:

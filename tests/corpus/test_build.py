@@ -19,7 +19,7 @@ from small_corpora import digests, everything_spec, write_abstracts, write_cells
 
 from c2s.corpus import arrange, build_corpus, build_unit, make_spec, open_corpus, plan_corpus, units
 from c2s.corpus.build import fingerprint
-from c2s.errors import OutputError
+from c2s.errors import ConfigError, OutputError
 
 CELLS_ONLY = {"single-cell-language-modeling": 1, "tissue-annotation": 1}
 
@@ -332,3 +332,46 @@ def test_gene_sets_alone_make_a_corpus(tmp_path):
     assert len(rows) == 60
     assert any(row["n_genes"] < row["n_genes_given"] for row in rows)
     assert all(len(f"{row['prompt']} {row['answer']}".split()) == row["n_tokens"] <= 34 for row in rows)
+
+
+def test_relative_paths_mean_the_same_from_everywhere(tmp_path, monkeypatch):
+    quick_spec(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    spec = quick_spec(tmp_path, datasets=[{"path": "a.h5ad", "name": "a"}], abstracts="abstracts.parquet")
+    first = build_corpus(spec, "out", show_progress=False)
+    assert first.units_done > 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    stated = tmp_path / "out" / "spec.yaml"
+    assert build_corpus(stated, tmp_path / "out", show_progress=False).units_done == 0
+
+
+def test_cells_of_an_unknown_donor_are_on_no_side(tmp_path):
+    path = write_cells(tmp_path, "a")
+    cells = ad.read_h5ad(path)
+    donors = cells.obs["donor_id"].astype(object)
+    donors.iloc[::10] = None
+    cells.obs["donor_id"] = donors
+    cells.write_h5ad(path)
+    spec = quick_spec(tmp_path, tasks={"single-cell-language-modeling": 1}, split={"by": "donor"})
+    build_corpus(spec, tmp_path / "out", show_progress=False)
+    used = {cell for row in rows_of(tmp_path / "out").values() for cell in row["cell_ids"]}
+    assert used and used.isdisjoint(f"a:{name}" for name in cells.obs_names[::10])
+    assert used.isdisjoint(cells.obs_names[::10])
+    assert "30 cells of a name no donor" in json.dumps(open_corpus(tmp_path / "out").manifest)
+
+
+def test_numbers_that_name_donors_keep_all_their_digits(tmp_path):
+    path = write_cells(tmp_path, "a")
+    cells = ad.read_h5ad(path)
+    names = cells.obs["donor_id"].astype("category").cat.codes.to_numpy()
+    cells.obs["donor_id"] = 1_000_000.0 + names
+    cells.write_h5ad(path)
+    source = plan_corpus(quick_spec(tmp_path)).sources[0]
+    assert set(source.categories["donor_id"]) == {str(1_000_000 + int(n)) for n in np.unique(names)}
+
+
+def test_a_corpus_of_nothing_is_refused(tmp_path):
+    spec = quick_spec(tmp_path, tasks={"tissue-annotation": 1}, cells=(200, 400))
+    with pytest.raises(ConfigError, match="no example can be made"):
+        build_corpus(spec, tmp_path / "out", show_progress=False)

@@ -58,7 +58,7 @@ class Site:
                 self.close_connection = True
                 if step.status != 200:
                     self.send_response(step.status)
-                    for key, value in {"Content-Length": "0", **step.headers}.items():
+                    for key, value in {"Content-Length": "0", "Connection": "close", **step.headers}.items():
                         self.send_header(key, value)
                     self.end_headers()
                     return

@@ -18,6 +18,7 @@ from c2s.data.catalogue import (
     shipped_manifests,
     shipped_names,
 )
+from c2s.data.loaders import load_manifest
 from c2s.data.manifest import read_manifest
 from c2s.data.store import store
 from c2s.errors import C2SWarning, RegistryError
@@ -54,6 +55,16 @@ def test_fallbacks_and_overlaps_lead_somewhere(name):
         if current not in seen:
             seen.add(current)
             left += ALL[current].fallbacks
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("name", ["l1000_gse92742", "l1000_gse70138"])
+def test_a_fallback_of_another_kind_is_read_as_what_it_is(name, mirror, monkeypatch):
+    monkeypatch.setenv("C2S_OFFLINE", "1")
+    with pytest.warns(C2SWarning, match="l1000_a375"):
+        wells = load_manifest(name)
+    assert wells.uns["c2s"]["source"] == "l1000_a375"
+    assert wells.n_obs == 371
 
 
 def test_the_example_of_the_page_is_sound(tmp_path):

@@ -149,9 +149,9 @@ def test_fetch_says_when_it_brings_something_else(run):
 
 
 def test_fetch_and_path_of_what_has_no_files(run, tmp_path):
-    code, out, _ = run("data", "fetch", "human_cell_atlas")
-    assert code == 0
-    assert "no files to fetch. Section 4.1" in out
+    code, _, err = run("data", "fetch", "human_cell_atlas")
+    assert code == 2
+    assert "no file with a known address. Fix: Section 4.1" in err
     code, _, err = run("data", "path", "human_cell_atlas")
     assert code == 2
     assert "it has no files" in err
