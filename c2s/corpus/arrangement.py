@@ -108,6 +108,7 @@ def _parts(plan: CorpusPlan, work: Path) -> tuple[dict[str, npt.NDArray[np.int8]
             where = share(read_hashes(work, source, "id"), "split", spec.seed)
             parts[source.name] = codes[np.searchsorted(edges, where, side="right")]
         note = "Split by cell: cells of one donor are on all sides; a score says nothing about a new donor."
+        note += _shared_abstracts(plan)
         return parts, {"by": "cell", "note": note, "cells": _sizes(parts)}
     owners = _owners(plan)
     labels: dict[str, list[str]] = {}
@@ -153,10 +154,18 @@ def _parts(plan: CorpusPlan, work: Path) -> tuple[dict[str, npt.NDArray[np.int8]
     units = {part: sorted(n for n, p in assigned.items() if p == part) for part in spec.split.fractions}
     return parts, {
         "by": spec.split.by,
-        "note": " ".join([note, *(f"{n}." for n in [*stated, *notes])]),
+        "note": " ".join([note, *(f"{n}." for n in [*stated, *notes])]) + _shared_abstracts(plan),
         "cells": _sizes(parts),
         "units": {part: names if len(names) <= 200 else len(names) for part, names in units.items()},
     }
+
+
+def _shared_abstracts(plan: CorpusPlan) -> str:
+    """Say so where the answer of a task is the same text in every part."""
+    asked = {t for s in plan.sources for t in s.tasks if "abstract_id" in plan.tasks[t].requires}
+    if plan.spec.split.by == "study" or not asked:
+        return ""
+    return f" A study's abstract is shared by its parts: score {', '.join(sorted(asked))} on a split by study."
 
 
 def _sizes(parts: Mapping[str, npt.NDArray[np.int8]]) -> dict[str, dict[str, int]]:

@@ -375,3 +375,9 @@ def test_a_corpus_of_nothing_is_refused(tmp_path):
     spec = quick_spec(tmp_path, tasks={"tissue-annotation": 1}, cells=(200, 400))
     with pytest.raises(ConfigError, match="no example can be made"):
         build_corpus(spec, tmp_path / "out", show_progress=False)
+
+
+def test_abstracts_that_all_parts_share_are_told_of(everything, tmp_path):
+    assert "shared by its parts: score" in everything.corpus.manifest["split"]["note"]
+    build_corpus(quick_spec(tmp_path), tmp_path / "out", show_progress=False)
+    assert "shared by its parts" not in open_corpus(tmp_path / "out").manifest["split"]["note"]
