@@ -177,7 +177,15 @@ def plan_corpus(spec: CorpusSpec) -> CorpusPlan:
     for s in sources:
         n = n_blocks(s.n_cells)
         units += [Unit(f"ranks-{s.name}-{b:06d}", "ranks", s.name, block=b, n_blocks=n) for b in range(n)]
-    shared = sorted({s.name for s in sources} & {name for name, _ in gene_sets})
+    names = [name for name, _ in gene_sets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            "gene_sets",
+            [f"two collections are called {name!r}" for name in twice],
+            fix="rename one of the files: a collection is called what its file is called.",
+        )
+    shared = sorted({s.name for s in sources} & set(names))
     if shared:
         raise ConfigError(
             "corpus",

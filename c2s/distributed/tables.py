@@ -25,6 +25,7 @@ from c2s.distributed.connection import CONNECT_SECONDS, check_machines, connecte
 from c2s.errors import C2SError, ClusterError, ConfigError, InputFileError, OutputError
 from c2s.files import atomic_output
 from c2s.progress import progress
+from c2s.provenance import checksum
 
 if TYPE_CHECKING:
     from c2s.sentences import CellSentences
@@ -325,6 +326,10 @@ def _claim(job: _Job) -> None:
     """Write down what is predicted, or make sure that the folder is of the same."""
     out = Path(job.out)
     told = {key: value for key, value in asdict(job).items() if key not in ("out", "tokens_per_batch", "device")}
+    # Paths and row counts stay the same when a model is trained again, or a table written again.
+    model = Path(job.model)
+    read = [*map(Path, job.files), *sorted(model.glob("*.safetensors")), *sorted(model.glob("c2s_task.json"))]
+    told["contents"] = {path.name: checksum(path) for path in read}
     now = json.loads(json.dumps(told))
     if out.is_dir() and any(out.iterdir()):
         try:

@@ -381,3 +381,12 @@ def test_abstracts_that_all_parts_share_are_told_of(everything, tmp_path):
     assert "shared by its parts: score" in everything.corpus.manifest["split"]["note"]
     build_corpus(quick_spec(tmp_path), tmp_path / "out", show_progress=False)
     assert "shared by its parts" not in open_corpus(tmp_path / "out").manifest["split"]["note"]
+
+
+def test_two_collections_of_one_name_are_refused(tmp_path):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        write_gene_sets(tmp_path / folder)
+    files = [str(tmp_path / folder / "sets.gmt") for folder in ("one", "other")]
+    with pytest.raises(ConfigError, match="two collections are called 'sets'"):
+        plan_corpus(quick_spec(tmp_path, gene_sets=files, tasks={"gene-set-naming": 1}))

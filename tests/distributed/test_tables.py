@@ -148,6 +148,17 @@ def test_bad_numbers_and_files_are_refused_before_anything_is_written(trained: A
     assert not (tmp_path / "out").exists()
 
 
+def test_parts_of_another_table_are_not_kept(trained: Any, table: Path, tmp_path: Path) -> None:
+    model, task, _ = trained
+    copied = tmp_path / "cells.parquet"
+    copied.write_bytes(sorted(table.glob("*.parquet"))[0].read_bytes())
+    predict_table(model.path, copied, tmp_path / "out", task=task, device="cpu", show_progress=False)
+    cells = CellSentences.read_parquet(copied)
+    cells.select(cells.table["cell_id"].to_pylist()[::-1]).write_parquet(copied, overwrite=True)
+    with pytest.raises(OutputError, match=r"other settings \(contents\)"):
+        predict_table(model.path, copied, tmp_path / "out", task=task, device="cpu", show_progress=False)
+
+
 def test_a_folder_of_other_files_is_not_written_into(trained: Any, table: Path) -> None:
     model, task, _ = trained
     with pytest.raises(OutputError, match="holds other files"):
