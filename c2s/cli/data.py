@@ -135,11 +135,17 @@ def verify(
     Exit code 1 if a file is corrupt, or if a dataset that was named is not here.
     """
     from c2s.data.catalogue import find_manifest, manifests
-    from c2s.data.store import store
+    from c2s.data.store import Verified, store
 
     place = store()
     wanted = [find_manifest(name) for name in names] if names else list(manifests().values())
     rows = [place.verify(manifest, file) for manifest in wanted for file in manifest.files]
+    if names:
+        rows += [
+            Verified(manifest.name, "", "absent", None, "no file with a known address")
+            for manifest in wanted
+            if not manifest.files and not manifest.simulated
+        ]
     failed = [row for row in rows if row.state == "refused" or (names and row.state == "absent")]
     shown = [row for row in rows if names or row.state != "absent"]
     loaded = _load(wanted, {row.dataset for row in rows if row.state in {"absent", "refused"}}) if load else {}

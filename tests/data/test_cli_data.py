@@ -152,6 +152,9 @@ def test_fetch_and_path_of_what_has_no_files(run, tmp_path):
     code, _, err = run("data", "fetch", "human_cell_atlas")
     assert code == 2
     assert "no file with a known address. Fix: Section 4.1" in err
+    code, out, _ = run("data", "verify", "human_cell_atlas")
+    assert code == 1
+    assert "no file with a known address" in " ".join(out.split())
     code, _, err = run("data", "path", "human_cell_atlas")
     assert code == 2
     assert "it has no files" in err
