@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+class FallbackWarning(C2SWarning):
+    """Another dataset than the one asked for is used."""
+
+
+# Every time, not once per process: the second table made from a fallback must say so too. Appended, so that whoever
+# has a filter of their own keeps it.
+warnings.filterwarnings("always", category=FallbackWarning, append=True)
+
+
 @dataclass(frozen=True)
 class CellsFile:
     """A file of cells and what to know before it is read; for readers that leave it on disk.
@@ -118,8 +127,8 @@ def available(
 
     Warns
     -----
-    C2SWarning
-        A fallback is used; the warning says which, and why.
+    FallbackWarning
+        A fallback is used; the warning says which, and why. It is shown every time.
 
     Raises
     ------
@@ -147,7 +156,7 @@ def available(
         warnings.warn(
             f"dataset {manifest.name!r} is not available here; {name!r} ({other.title}) is used instead, which is "
             f"{what}. Reason: {reason.problem}",
-            C2SWarning,
+            FallbackWarning,
             stacklevel=3,
         )
         return other, found
@@ -168,7 +177,7 @@ def load_cells(manifest: Manifest, *, strict: bool = False) -> AnnData:
     -------
     AnnData
         Normalised, log1p, CSR float32 (L1000: level 3 values), with the standard columns; ``uns["c2s"]`` names the
-        dataset and its sha256.
+        dataset (``source``), its sha256, and, where a fallback was used, what was asked for (``instead_of``).
 
     Warns
     -----
@@ -182,11 +191,11 @@ def load_cells(manifest: Manifest, *, strict: bool = False) -> AnnData:
     ObsError
         A column that the manifest names is missing, or a donor is.
     """
-    return _read_cells(*available(manifest, strict=strict))
+    return _read_cells(manifest, *available(manifest, strict=strict))
 
 
-def _read_cells(used: Manifest, paths: dict[str, Path]) -> AnnData:
-    """Read cells whose files are here."""
+def _read_cells(wanted: Manifest, used: Manifest, paths: dict[str, Path]) -> AnnData:
+    """Read cells whose files are here, and say so if they are not those that were wanted."""
     try:
         reader = CELL_READERS[used.loader]
     except KeyError:
@@ -201,6 +210,8 @@ def _read_cells(used: Manifest, paths: dict[str, Path]) -> AnnData:
     adata.uns["c2s"] |= {"source": used.name} | ({"sha256": stated} if stated else {})
     if used.simulated:
         adata.uns["c2s"]["simulated"] = True
+    if used.name != wanted.name:
+        adata.uns["c2s"]["instead_of"] = wanted.name
     _warn_of_another_scale(used, str(adata.uns["c2s"]["matrix_kind"]))
     set_standard_columns(adata.obs, used.columns, used.name)
     return adata
@@ -245,7 +256,7 @@ def load_manifest(name: str | os.PathLike[str] | Manifest, *, strict: bool = Fal
     manifest = name if isinstance(name, Manifest) else find_manifest(name)
     used, paths = available(manifest, strict=strict)
     if holds_cells(used):  # of the one that is used: a fallback may be of another kind
-        return _read_cells(used, paths)
+        return _read_cells(manifest, used, paths)
     return READERS[used.loader](used, paths)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import types
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -18,9 +20,9 @@ from c2s.data.catalogue import (
     shipped_manifests,
     shipped_names,
 )
-from c2s.data.loaders import load_manifest
+from c2s.data.loaders import FallbackWarning, available, load_manifest
 from c2s.data.manifest import read_manifest
-from c2s.data.store import store
+from c2s.data.store import DatasetUnavailable, Store, store
 from c2s.errors import C2SWarning, RegistryError
 from c2s.hookspecs import hookimpl
 from c2s.plugins import PluginHost
@@ -55,6 +57,71 @@ def test_fallbacks_and_overlaps_lead_somewhere(name):
         if current not in seen:
             seen.add(current)
             left += ALL[current].fallbacks
+
+
+#: Collections of thousands of datasets, of which one names those it wants; nothing stands for all of them.
+PORTALS = {"cellxgene_discover", "human_cell_atlas"}
+
+
+def of_cells(manifest):
+    """Whether a dataset has cells, read by c2s or converted by its user."""
+    own = {"pancreas_baron2016", "cosmx_liver", "tumours_combes2022", "waga_gse130346"}
+    return holds_cells(manifest) or manifest.matrix == "level3" or manifest.name in own
+
+
+@pytest.mark.parametrize("name", [name for name, manifest in ALL.items() if of_cells(manifest)])
+def test_whoever_has_nothing_gets_cells_that_come_with_c2s_and_is_told(name, tmp_path, monkeypatch):
+    """The last fallback is bundled or simulated, so a dataset of cells never ends in nothing, nor in silence."""
+    manifest = ALL[name]
+    last = ALL[manifest.fallbacks[-1]] if manifest.fallbacks else manifest
+    assert last.simulated or all(file.package for file in last.files)
+    kinds = ["simulated" if ALL[n].simulated else "real" for n in manifest.fallbacks]
+    assert kinds == sorted(kinds)  # simulated cells only where no real ones are left
+    monkeypatch.setattr("c2s.data.simulated_files.simulated_file", lambda place, m: tmp_path / f"{m.name}.h5ad")
+    bare = Store(tmp_path / "home", offline=True, show_progress=False)
+    if not manifest.fallbacks:
+        assert available(manifest, place=bare)[0] is manifest
+        return
+    told = f"dataset '{name}' is not available here; '.*' .* is used instead.* Reason: "
+    with pytest.warns(FallbackWarning, match=told) as said:
+        used, _ = available(manifest, place=bare)
+    assert used.simulated == ("simulated cells" in str(said[0].message))
+    assert used.name in manifest.fallbacks
+    with pytest.raises(DatasetUnavailable):
+        available(manifest, strict=True, place=bare)
+
+
+def test_every_manifest_has_cells_or_is_known_to_have_none():
+    without = {name for name, manifest in ALL.items() if not of_cells(manifest)} - PORTALS
+    assert {ALL[name].loader for name in without} <= {"interactions", "gmt", "table", "parquet", "archive", "none"}
+    assert {name for name in without if ALL[name].loader in {"archive", "none"}} == {
+        "biogrid_latest",
+        "matrixdb_core",
+    }
+
+
+def test_a_fallback_is_told_of_every_time(tmp_path, monkeypatch):
+    program = """
+import c2s
+for _ in range(2):
+    found = c2s.load_dataset("pbmc3k")
+    print(found.uns["c2s"]["source"], found.uns["c2s"]["instead_of"], found.n_obs)
+"""
+    monkeypatch.setenv("C2S_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("C2S_OFFLINE", "1")
+    monkeypatch.delenv("C2S_DATA_MIRROR", raising=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["pbmc68k_reduced pbmc3k 700"] * 2
+    assert done.stderr.count("dataset 'pbmc3k' is not available here; 'pbmc68k_reduced'") == 2
+
+
+def test_no_manifest_promises_what_a_mirror_cannot_do():
+    """A mirror is searched by checksum: where none is stated, the note must not send anybody there."""
+    for manifest in ALL.values():
+        if any(file.sha256 is None and not file.urls and file.package is None for file in manifest.files):
+            note = str(manifest.note)
+            assert "mirror" not in note or "A mirror is searched by checksum, so it cannot" in note, manifest.name
+            assert "store" in note or f"c2s data info {manifest.name}" in note
 
 
 @pytest.mark.mirror
