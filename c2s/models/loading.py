@@ -6,7 +6,6 @@ is not here is an error that names the command that gets it.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,17 +15,31 @@ from typing import TYPE_CHECKING, Any
 
 from c2s.errors import ModelError
 from c2s.files import atomic_output, refuse_existing
-from c2s.models.presets import ModelPreset, find_preset, suggest
+from c2s.models.devices import attention_for, checked_device_map, find_device, quantisation, torch_dtype
+from c2s.models.folder import (
+    ADAPTER_CONFIG,
+    check_adapter_folder,
+    check_model_folder,
+    find_model_folder,
+    first_line,
+    is_adapter,
+)
+from c2s.models.presets import ModelPreset
 from c2s.models.tiny import TinyConfig, build_tiny
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-# What a snapshot must hold; the weights' other formats are not asked for.
-_WANTED = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt"]
+__all__ = [
+    "LanguageModel",
+    "check_model_folder",
+    "find_device",
+    "find_model_folder",
+    "load_model",
+    "quiet_transformers",
+    "write_model",
+]
 
 
 @dataclass
@@ -82,11 +95,12 @@ class LanguageModel:
 
 
 def write_model(model: LanguageModel, folder: Path) -> None:
-    """Write weights, configuration and tokenizer into `folder`."""
+    """Write weights, configuration and tokenizer into `folder`; of a model with an adapter, the adapter alone."""
     with quiet_transformers():
         model.model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     model.tokenizer.save_pretrained(folder)
-    readable = (folder / "config.json").stat().st_mode
+    readable = (folder / "tokenizer_config.json").stat().st_mode
     for weights in folder.glob("*.safetensors"):
         weights.chmod(readable)  # safetensors lets only the owner read; a model folder is for sharing
 
@@ -114,13 +128,20 @@ def load_model(
     dtype: str = "auto",
     seed: int = 0,
     config: TinyConfig | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    attention: str | None = None,
+    gradient_checkpointing: bool = False,
+    quantise: int | None = None,
+    adapter: str | os.PathLike[str] | None = None,
+    merge: bool = False,
 ) -> LanguageModel:
     """Load a language model, or build the tiny one.
 
     Parameters
     ----------
     name_or_path
-        ``"tiny"``; a folder; the name of a preset (`c2s.models.PRESETS`); or a hub id that was downloaded before.
+        ``"tiny"``; a folder; the name of a preset (`c2s.models.PRESETS`); a hub id that was downloaded before; or
+        a folder with a LoRA adapter, whose base model is then loaded from where the adapter says it is.
     corpus
         For ``"tiny"``: texts its tokenizer learns its words from.
     out
@@ -134,79 +155,115 @@ def load_model(
         Of the tiny model's first weights.
     config
         Shape of the tiny model.
+    device_map
+        Spread the layers over devices with accelerate: ``"auto"``, ``"balanced"``, ``"balanced_low_0"``,
+        ``"sequential"``, or a mapping of modules to devices. `device` then only decides the number format.
+    attention
+        ``"eager"``, ``"sdpa"`` or ``"flash_attention_2"``; by default what transformers takes for it.
+    gradient_checkpointing
+        While training, keep only the input of each block and compute the rest again: less memory, more work.
+    quantise
+        4 or 8: load the linear layers in so many bits (bitsandbytes, CUDA only).
+    adapter
+        Folder of a LoRA adapter to put on the model.
+    merge
+        Merge the adapter into the weights.
 
     Raises
     ------
     ModelError
         The name is unknown, the model is not on this machine, the folder is not a complete model with a tokenizer,
-        its weights are pickled, or it wants to run code of its own.
+        its weights are pickled, it wants to run code of its own, the adapter belongs to another model, or the
+        machine cannot do what an option asks.
     OutputError
         `out` exists.
     """
     if out is not None:
         refuse_existing(Path(out))
     place = find_device(device)
+    kind = torch_dtype(dtype, place)
+    spread = checked_device_map(device_map)
     if str(name_or_path) == "tiny":
-        if corpus is None:
+        given = {"device_map": device_map, "quantise": quantise, "adapter": adapter}
+        unfit = [name for name, value in given.items() if value is not None]
+        if unfit:
             raise ModelError(
-                "the tiny model learns its words from texts, and none were given.",
-                fix='load_model("tiny", corpus=[*prompts, *answers]).',
+                f"the tiny model is built on the spot and takes no {', '.join(unfit)}.",
+                fix="leave it out, or save the model and load the folder.",
             )
-        network, tokenizer = build_tiny(corpus, config, seed=seed)
-        kind = _dtype(dtype, place)
-        _move(network, place, None if kind == "auto" else kind)
-        result = LanguageModel(network, tokenizer, "tiny", None, _context_length(network.config, tokenizer, None))
+        result = _tiny(corpus, config, seed, place, kind, attention)
     else:
         if corpus is not None or config is not None:
             raise ModelError(
                 f"{name_or_path} has a tokenizer and a shape of its own; corpus= and config= are for tiny.",
                 fix='leave corpus and config out, or load "tiny".',
             )
+        options: dict[str, Any] = {"dtype": kind, "device_map": spread, "attention": attention}
+        options["quantisation"] = quantisation(quantise, device=place)
         folder, preset = find_model_folder(name_or_path)
-        result = _read(folder, str(name_or_path), preset, place, dtype)
+        if is_adapter(folder) and adapter is None:
+            adapter, (folder, preset) = folder, _base_of(folder)
+        result = _read(folder, str(name_or_path), preset, place, **options)
+    if gradient_checkpointing:
+        result.model.activation_checkpointing_enable()
+    if adapter is None and merge:
+        raise ModelError("merge=True, but there is no adapter.", fix="pass adapter=FOLDER, or leave merge out.")
+    if adapter is not None:
+        from c2s.models.lora import merge_lora, read_adapter
+
+        result = read_adapter(result, Path(adapter).expanduser())
+        result = merge_lora(result) if merge else result
     if out is not None:
         result.save(out)
     return result
 
 
-def find_model_folder(name_or_path: str | os.PathLike[str]) -> tuple[Path, ModelPreset | None]:
-    """Return the folder that `name_or_path` stands for, and its preset; raise `ModelError` if it is not here."""
-    name = os.fspath(name_or_path)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path, None
-    if path.exists():
+def _tiny(
+    corpus: Iterable[str] | None,
+    config: TinyConfig | None,
+    seed: int,
+    device: str,
+    dtype: Any,
+    attention: str | None,
+) -> LanguageModel:
+    if corpus is None:
         raise ModelError(
-            f"{path} is a file, not a model folder.",
-            fix="give the folder that holds config.json and *.safetensors.",
+            "the tiny model learns its words from texts, and none were given.",
+            fix='load_model("tiny", corpus=[*prompts, *answers]).',
         )
-    preset = find_preset(name)
-    is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.parent.is_dir()
-    if preset is None and not is_hub_id:
-        near = suggest(name)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ModelError(
-            f"there is no model folder {name!r}, and no preset of that name.{hint}",
-            fix='give "tiny", a folder, a preset of c2s.models.PRESETS, or a hub id like EleutherAI/pythia-70m.',
-        )
-    hub_id, revision = (preset.hub_id, preset.revision) if preset else (name, "main")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    network, tokenizer = build_tiny(corpus, config, seed=seed)
+    chosen = attention_for(attention, network.config, device=device, dtype=dtype)
+    if chosen is not None:
+        network.set_attn_implementation(chosen)
+    _move(network, device, None if dtype == "auto" else dtype)
+    return LanguageModel(network, tokenizer, "tiny", None, _context_length(network.config, tokenizer, None))
 
+
+def _base_of(adapter: Path) -> tuple[Path, ModelPreset | None]:
+    """Return the folder of the model that an adapter says it was trained from."""
+    base = str(check_adapter_folder(adapter).get("base_model_name_or_path") or "")
     try:
-        folder = snapshot_download(hub_id, revision=revision, local_files_only=True, allow_patterns=_WANTED)
-    except (LocalEntryNotFoundError, HFValidationError, FileNotFoundError):
-        pinned = "" if revision == "main" else f" --revision {revision}"
-        near = suggest(name) if preset is None else []
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        # The empty text would stand for the folder we are in.
+        return find_model_folder(base or "unknown-base")
+    except ModelError as error:
+        said = f"its base model {base!r} is not here" if base else f"{ADAPTER_CONFIG} does not say of which model"
         raise ModelError(
-            f"the model {hub_id} is not on this machine.{hint}",
-            fix=f"hf download {hub_id}{pinned} (or give the folder of a copy).",
-        ) from None
-    return Path(folder), preset
+            f"{adapter} holds an adapter, not a whole model, and {said}.",
+            fix=f'load_model(BASE, adapter="{adapter}"), and merge=True for a whole model.',
+        ) from error
 
 
-def _read(folder: Path, name: str, preset: ModelPreset | None, device: str, dtype: str) -> LanguageModel:
+def _read(
+    folder: Path,
+    name: str,
+    preset: ModelPreset | None,
+    device: str,
+    *,
+    dtype: Any,
+    device_map: str | dict[str, Any] | None,
+    attention: str | None,
+    quantisation: Any,
+) -> LanguageModel:
     """Read a model folder after checking that it is complete and safe."""
     settings = check_model_folder(folder)
     from huggingface_hub.errors import StrictDataclassError
@@ -214,21 +271,27 @@ def _read(folder: Path, name: str, preset: ModelPreset | None, device: str, dtyp
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     try:
-        AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise ModelError(
             f"{folder / 'config.json'} (type {settings.get('model_type')!r}) is not a configuration that "
-            f"Transformers knows: {_first_line(error)}.",
+            f"Transformers knows: {first_line(error)}.",
             fix="use a causal language model that Transformers knows, or update transformers.",
         ) from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"the tokenizer in {folder} cannot be read: {_first_line(error)}.",
+            f"the tokenizer in {folder} cannot be read: {first_line(error)}.",
             fix="copy the tokenizer files of the model into the folder again.",
         ) from error
     _complete_tokens(tokenizer, folder)
+    # What is not asked for is not named, so that transformers keeps its own defaults.
+    asked = {
+        "attn_implementation": attention_for(attention, config, device=device, dtype=dtype),
+        "quantization_config": quantisation,
+        "device_map": device_map if quantisation is None else device_map or {"": device},
+    }
     try:
         with quiet_transformers():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -236,13 +299,14 @@ def _read(folder: Path, name: str, preset: ModelPreset | None, device: str, dtyp
                 trust_remote_code=False,
                 local_files_only=True,
                 use_safetensors=True,
-                dtype=_dtype(dtype, device),
+                dtype=dtype,
                 output_loading_info=True,
+                **{key: value for key, value in asked.items() if value is not None},
             )
         network, report = loaded
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"the model in {folder} (type {settings.get('model_type')!r}) cannot be read: {_first_line(error)}.",
+            f"the model in {folder} (type {settings.get('model_type')!r}) cannot be read: {first_line(error)}.",
             fix="give a causal language model; copy its files again if they are cut off.",
         ) from error
     # Transformers would fill these with random numbers and go on.
@@ -252,61 +316,10 @@ def _read(folder: Path, name: str, preset: ModelPreset | None, device: str, dtyp
             f"the weights in {folder} lack {len(missing)} tensor(s) of its configuration, first {missing[0]!r}.",
             fix="copy config.json and all *.safetensors of the same model.",
         )
-    _move(network, device)
+    if asked["device_map"] is None:
+        _move(network, device)
     context = _context_length(network.config, tokenizer, preset)
-    return LanguageModel(network, tokenizer, name, folder, context, preset)
-
-
-def check_model_folder(folder: Path) -> dict[str, Any]:
-    """Return config.json of a folder that holds a whole model and nothing that runs."""
-    config = folder / "config.json"
-    if (folder / "adapter_config.json").exists() and not config.exists():
-        raise ModelError(
-            f"{folder} holds an adapter, not a whole model.",
-            fix="merge the adapter into its base model and save that.",
-        )
-    if not config.exists():
-        raise ModelError(
-            f"{folder} is not a model folder: it has no config.json.",
-            fix="give the folder that train or hf download wrote.",
-        )
-    settings: dict[str, Any] = {}
-    for file in (folder / "tokenizer_config.json", config):
-        settings = _read_json(file) if file.exists() else {}
-        if "auto_map" in settings:
-            raise ModelError(
-                f"{file} asks to run code from the repository (auto_map), which is never done.",
-                fix="use a model whose architecture Transformers knows, or remove auto_map if it is one.",
-            )
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
-        if pickles:
-            raise ModelError(
-                f"the weights in {folder} are pickled ({pickles[0]}), and reading a pickle can run any code.",
-                fix="ask for a safetensors copy, or convert them on a machine you can throw away: "
-                "save_pretrained of Transformers writes safetensors.",
-            )
-        raise ModelError(
-            f"{folder} has a config.json but no weights (*.safetensors).", fix="copy the weights into the folder."
-        )
-    if not any((folder / name).exists() for name in _TOKENIZER_FILES):
-        raise ModelError(
-            f"{folder} has no tokenizer ({', '.join(_TOKENIZER_FILES[:3])} ...).",
-            fix="copy the tokenizer of the model it was trained from into the folder.",
-        )
-    return settings
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{file} is not readable JSON: {_first_line(error)}.", fix="copy the file again."
-        ) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} is not a configuration.", fix="copy the file again.")
-    return content
+    return LanguageModel(network.eval(), tokenizer, name, folder, context, preset)
 
 
 def _complete_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -346,40 +359,3 @@ def _move(network: PreTrainedModel, device: str, dtype: torch.dtype | None = Non
 
     torch.nn.Module.to(network, device=device, dtype=dtype)
     network.eval()
-
-
-def find_device(device: str) -> str:
-    """Return the device that ``"auto"`` stands for, or the one named; raise `ModelError` if it is not here."""
-    import torch
-
-    if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise ModelError(
-            f"unknown device {device!r}.", fix='pass device="auto", "cpu", "cuda" or "mps".'
-        ) from None
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(kind, True)
-    if not present:
-        raise ModelError(f"this machine has no {kind} device.", fix='pass device="auto" or "cpu".')
-    return device
-
-
-def _dtype(dtype: str, device: str) -> Any:
-    """Return what ``from_pretrained`` takes: a torch type, or ``"auto"`` for the checkpoint's own."""
-    import torch
-
-    if dtype == "auto":
-        # Half precision is slow on most CPUs, and results should not hang on how a checkpoint was stored.
-        return torch.float32 if device == "cpu" else "auto"
-    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype not in kinds:
-        raise ModelError(f"unknown dtype {dtype!r}.", fix=f'pass "auto" or one of {", ".join(kinds)}.')
-    return kinds[dtype]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,17 +1,23 @@
 """Models known by name: where they are, under which licence, and what they were trained to read.
 
-Facts are those of the model cards and configurations of the named repositories; None stands for what they do not
-say. Nothing is downloaded here.
+The facts are data, in ``presets.yaml``, each with the place where it was read; None stands for what no card says.
+Nothing is downloaded here.
 """
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: Facts of a preset that need a line in its `source`.
+FACTS = ("licence", "base", "config", "context_length", "n_parameters", "genes", "genes_multi", "cells", "tasks")
 
 
-@dataclass(frozen=True)
-class ModelPreset:
+class ModelPreset(BaseModel):
     """What is known of a published model.
 
     Attributes
@@ -23,145 +29,96 @@ class ModelPreset:
     revision
         Branch, tag or commit that is loaded.
     licence
-        As stated on the card; None where the card could not be read. Gated licences must be accepted on the hub.
-    architecture
-        ``model_type`` of its configuration.
+        As stated on the card; None where it states none, or where that could not be told. Gated licences must be
+        accepted on the hub.
+    licence_note
+        What else there is to know of the licence, or why there is none.
+    base
+        Preset it was trained from, whose `config` it has.
+    config
+        Numbers of the architecture, as transformers' configuration class takes them, with ``model_type``.
     context_length
         Tokens of prompt and answer together.
     n_parameters
-        Rounded, from its name.
+        Parameters; tied ones count once.
     genes
         Genes per cell it was trained with: lowest and highest; None for models that never saw a cell.
+    genes_multi
+        The same where a prompt holds several cells, if that differs.
     cells
         Cells per prompt it was trained with: lowest and highest.
     prompt_style
         ``"text"``: plain text, no cell sentence seen; ``"c2s"``: the prompts of the Cell2Sentence releases.
     tasks
         What it was trained to do.
+    note
+        What its users should know.
+    source
+        Where each fact was read, by the fact's name.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     name: str
-    hub_id: str
+    hub_id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
     revision: str = "main"
     licence: str | None = None
-    architecture: str | None = None
-    context_length: int | None = None
-    n_parameters: int | None = None
+    licence_note: str | None = None
+    base: str | None = None
+    config: dict[str, Any]
+    context_length: int | None = Field(default=None, ge=1)
+    n_parameters: int = Field(ge=1)
     genes: tuple[int, int] | None = None
+    genes_multi: tuple[int, int] | None = None
     cells: tuple[int, int] | None = None
-    prompt_style: str = "text"
+    prompt_style: Literal["text", "c2s"] = "text"
     tasks: tuple[str, ...] = ()
+    note: str | None = None
+    source: dict[str, str] = {}
+
+    @property
+    def architecture(self) -> str:
+        """``model_type`` of its configuration."""
+        return str(self.config["model_type"])
+
+    @model_validator(mode="after")
+    def _sourced(self) -> ModelPreset:
+        stated = [fact for fact in FACTS if getattr(self, fact) and not (fact == "config" and self.base)]
+        missing = [fact for fact in stated if fact not in self.source]
+        if missing:
+            raise ValueError(f"no source for {', '.join(missing)}")
+        if self.licence is None and self.licence_note is None:
+            raise ValueError("no licence, and no licence_note that says why")
+        return self
 
 
-def _pythia(size: str, n_parameters: int) -> ModelPreset:
-    return ModelPreset(
-        name=f"pythia-{size}",
-        hub_id=f"EleutherAI/pythia-{size}",
-        licence="apache-2.0",
-        architecture="gpt_neox",
-        context_length=2048,
-        n_parameters=n_parameters,
-    )
+def read_presets(text: str) -> dict[str, ModelPreset]:
+    """Read presets from YAML; those with a `base` take its `config`.
 
+    Raises
+    ------
+    pydantic.ValidationError
+        A preset lacks a field, a source, or the reason for having no licence.
+    """
+    content: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    for entry in content.values():
+        if "base" in entry:
+            # Longer contexts were trained with the same rotary positions.
+            longer = {"max_position_embeddings": entry["context_length"]} if "context_length" in entry else {}
+            entry["config"] = content[entry["base"]]["config"] | longer
+    return {name: ModelPreset(name=name, **entry) for name, entry in content.items()}
 
-def _gemma(size: str, n_parameters: int) -> ModelPreset:
-    return ModelPreset(
-        name=f"gemma-2-{size}",
-        hub_id=f"google/gemma-2-{size}",
-        licence="gemma",
-        architecture="gemma2",
-        context_length=8192,
-        n_parameters=n_parameters,
-    )
-
-
-_ALL = (
-    _pythia("70m", 70_000_000),
-    _pythia("160m", 160_000_000),
-    _pythia("410m", 410_000_000),
-    _pythia("1b", 1_000_000_000),
-    _gemma("2b", 2_600_000_000),
-    _gemma("9b", 9_200_000_000),
-    _gemma("27b", 27_200_000_000),
-    ModelPreset(
-        name="c2s-pythia-410m-cell-type-prediction",
-        hub_id="vandijklab/C2S-Pythia-410m-cell-type-prediction",
-        licence="cc-by-nc-nd-4.0",
-        architecture="gpt_neox",
-        n_parameters=410_000_000,
-        genes=(200, 200),
-        cells=(1, 1),
-        prompt_style="c2s",
-        tasks=("cell type prediction",),
-    ),
-    ModelPreset(
-        name="c2s-pythia-410m-cell-generation",
-        hub_id="vandijklab/C2S-Pythia-410m-cell-type-conditioned-cell-generation",
-        licence="cc-by-nc-nd-4.0",
-        architecture="gpt_neox",
-        n_parameters=410_000_000,
-        genes=(200, 200),
-        cells=(1, 1),
-        prompt_style="c2s",
-        tasks=("cell generation given the cell type",),
-    ),
-    ModelPreset(
-        name="c2s-pythia-410m-diverse",
-        hub_id="vandijklab/C2S-Pythia-410m-diverse-single-and-multi-cell-tasks",
-        licence="cc-by-nc-nd-4.0",
-        architecture="gpt_neox",
-        context_length=8192,
-        n_parameters=410_000_000,
-        genes=(100, 2048),
-        cells=(1, 20),
-        prompt_style="c2s",
-        tasks=("single-cell and multi-cell prediction and generation",),
-    ),
-    ModelPreset(
-        name="c2s-scale-pythia-1b",
-        hub_id="vandijklab/C2S-Scale-Pythia-1b-pt",
-        architecture="gpt_neox",
-        context_length=8192,
-        n_parameters=1_000_000_000,
-        prompt_style="c2s",
-        tasks=("pretrained on the C2S-Scale corpus",),
-    ),
-    ModelPreset(
-        name="c2s-scale-gemma-2-2b",
-        hub_id="vandijklab/C2S-Scale-Gemma-2-2B",
-        architecture="gemma2",
-        n_parameters=2_600_000_000,
-        prompt_style="c2s",
-        tasks=("pretrained on the C2S-Scale corpus",),
-    ),
-    ModelPreset(
-        name="c2s-scale-gemma-2-27b",
-        hub_id="vandijklab/C2S-Scale-Gemma-2-27B",
-        architecture="gemma2",
-        n_parameters=27_200_000_000,
-        prompt_style="c2s",
-        tasks=("pretrained on the C2S-Scale corpus",),
-    ),
-    ModelPreset(
-        name="pythia-160m-c2s",
-        hub_id="vandijklab/pythia-160m-c2s",
-        licence="cc-by-nc-nd-4.0",
-        architecture="gpt_neox",
-        n_parameters=160_000_000,
-        cells=(1, 1),
-        prompt_style="c2s",
-        tasks=("cell generation", "cell type prediction"),
-    ),
-)
 
 #: Presets by name.
-PRESETS: dict[str, ModelPreset] = {preset.name: preset for preset in _ALL}
+PRESETS: dict[str, ModelPreset] = read_presets(
+    files("c2s.models").joinpath("presets.yaml").read_text(encoding="utf-8")
+)
 
 
 def find_preset(name: str) -> ModelPreset | None:
     """Return the preset of this short name or hub id (letter case does not matter), or None."""
     wanted = name.lower()
-    return next((p for p in _ALL if wanted in (p.name.lower(), p.hub_id.lower())), None)
+    return next((p for p in PRESETS.values() if wanted in (p.name.lower(), p.hub_id.lower())), None)
 
 
 def suggest(name: str) -> list[str]:
