@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from c2s.errors import ContextError
+from c2s.errors import ContextError, TrainingError
 from c2s.prompts import stable_hash
 
 if TYPE_CHECKING:
@@ -154,6 +154,71 @@ def padded_batch(
     }
 
 
+def joined_batch(
+    encoded: Sequence[tuple[list[int], int]], ids: Sequence[str], loss: Literal["answer", "full"]
+) -> dict[str, Any]:
+    """Return the examples end to end, in one row without padding: what `padded_batch` does, and ``position_ids``.
+
+    Positions begin anew with each example, from which the attention knows where one ends (transformers masks the
+    others out when it is given positions and no mask).
+    """
+    import torch
+
+    lengths = [len(tokens) for tokens, _ in encoded]
+    input_ids = torch.tensor([[token for tokens, _ in encoded for token in tokens]])
+    labels = torch.full_like(input_ids, IGNORED)
+    offset = 0
+    for (tokens, start), length in zip(encoded, lengths, strict=True):
+        first = max(start, 1) if loss == "answer" else 1
+        labels[0, offset + first : offset + length] = torch.tensor(tokens[first:])
+        offset += length
+    return {
+        "input_ids": input_ids,
+        "labels": labels,
+        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+        "n_tokens": sum(lengths),
+        "example_ids": [str(name) for name in ids],
+    }
+
+
+def check_apart(network: Any) -> None:
+    """Make sure that examples laid end to end do not see each other in this network.
+
+    Raises
+    ------
+    TrainingError
+        They do.
+    """
+    import torch
+
+    size = int(network.config.get_text_config().vocab_size)
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(0, size, n).tolist() for n in (7, 5)]
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            joined = joined_batch([(t, 0) for t in texts], ["a", "b"], "full")
+            together = network(
+                input_ids=joined["input_ids"].to(network.device),
+                position_ids=joined["position_ids"].to(network.device),
+                use_cache=False,
+            ).logits[0]
+            rows = [torch.tensor([text], device=network.device) for text in texts]
+            alone = [network(input_ids=row, use_cache=False).logits[0] for row in rows]
+    finally:
+        network.train(training)
+    difference = float((together - torch.cat(alone)).abs().max())
+    largest = float(together.abs().max())
+    # Another example's tokens change logits by far more than rounding does.
+    if not difference <= largest * (1e-3 if together.dtype == torch.float32 else 0.05):
+        raise TrainingError(
+            f"with attention {network.config._attn_implementation!r}, {type(network).__name__} lets examples that "
+            f"lie end to end see each other: logits differ by {difference:.3g}.",
+            fix="leave padding_free out, or load the model with another attn_implementation.",
+        )
+
+
 class Collator:
     """Turns visits into padded batches, drawing the augmentation of each.
 
@@ -171,6 +236,8 @@ class Collator:
         Of the augmentation.
     context_length
         Longest text; an augmented example that exceeds it is an error.
+    padding_free
+        Lay examples end to end, see `joined_batch`.
     """
 
     def __init__(
@@ -182,7 +249,9 @@ class Collator:
         loss: Literal["answer", "full"],
         seed: int,
         context_length: int,
+        padding_free: bool = False,
     ) -> None:
+        self.padding_free = padding_free
         self.table, self.tokenizer, self.augment = table, tokenizer, augment
         self.loss, self.seed, self.context_length = loss, seed, context_length
 
@@ -200,7 +269,10 @@ class Collator:
                 f"{self.context_length}.",
                 fix="use fewer genes, or an augmentation that does not lengthen prompts.",
             )
-        return padded_batch(encoded, [r["example_id"] for r in records], self.tokenizer, self.loss)
+        ids = [r["example_id"] for r in records]
+        if self.padding_free:
+            return joined_batch(encoded, ids, self.loss)
+        return padded_batch(encoded, ids, self.tokenizer, self.loss)
 
     def records(self, visits: Sequence[Mapping[str, int]]) -> list[dict[str, Any]]:
         """Return the records of these visits, augmented."""

@@ -40,10 +40,25 @@ class SFTConfig(BaseModel):
         training cells by heart; a larger one lets rare genes move as little as their gradients.
     loss
         ``"answer"``: next-token loss on the answer and its end; ``"full"``: on the whole text.
+    lora_rank
+        Train low-rank adapters of this rank instead of all weights (LoRA); None trains all.
+    lora_alpha
+        Scale of the adapters, as a multiple of ``1 / lora_rank``; None takes twice the rank.
+    lora_dropout
+        Dropout before the adapters.
+    lora_targets
+        Names of the linear layers that get adapters; empty for every linear layer but the output.
+    lora_merge
+        Write the model with the adapters merged into its weights; false writes the adapters alone, to be loaded on
+        top of the model they were trained on.
     gene_dropout
         Share of genes left out of each prompt, drawn anew each epoch; used by whoever makes the augmentation.
     length_window
         Steps whose examples are sorted by length together, so that batches pad little; 0 keeps the shuffled order.
+    padding_free
+        Lay the examples of a batch end to end instead of padding each to the longest. No token sees another
+        example, which is tried out before the first step; pays with attention kernels for many lengths at once
+        (``flash_attention_2``), and costs on a CPU.
     eval_every
         Steps between evaluations; None for one per epoch.
     patience
@@ -52,6 +67,10 @@ class SFTConfig(BaseModel):
         Steps between checkpoints. A run that is killed loses at most these.
     keep_checkpoints
         Newest checkpoints to keep; the best one is kept as well.
+    divergence
+        Stop when the mean loss of the last 20 steps is so many nats above the lowest such mean; None never does.
+    report_to
+        Also send the record to ``tensorboard``, ``trackio`` or ``wandb``, where installed.
     bf16
         Compute in bfloat16, with weights kept as they are.
     activation_checkpointing
@@ -73,12 +92,20 @@ class SFTConfig(BaseModel):
     adam_epsilon: float = Field(default=1e-8, gt=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     loss: Literal["answer", "full"] = "answer"
+    lora_rank: int | None = Field(default=None, ge=1)
+    lora_alpha: float | None = Field(default=None, gt=0)
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    lora_targets: tuple[str, ...] = ()
+    lora_merge: bool = True
     gene_dropout: float = Field(default=0.0, ge=0, lt=1)
     length_window: int = Field(default=8, ge=0)
+    padding_free: bool = False
     eval_every: int | None = Field(default=None, ge=1)
     patience: int | None = Field(default=None, ge=1)
     save_steps: int = Field(default=200, ge=1)
     keep_checkpoints: int = Field(default=1, ge=1)
+    divergence: float | None = Field(default=3.0, gt=0)
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
     bf16: bool = False
     activation_checkpointing: bool = False
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -106,4 +133,4 @@ class SFTConfig(BaseModel):
 
 
 #: Options that change how often a run is written down, but not what it computes.
-BOOKKEEPING = frozenset({"save_steps", "keep_checkpoints"})
+BOOKKEEPING = frozenset({"save_steps", "keep_checkpoints", "report_to", "divergence"})

@@ -86,6 +86,16 @@ def prepare_place(place: Path, settings: Mapping[str, Any], *, resume: bool) -> 
     return Start()
 
 
+def begin(place: Path, settings: Mapping[str, Any], *, resume: bool, rank: int) -> Start:
+    """Let the first process prepare the working folder, and the others find it."""
+    from accelerate.state import PartialState
+
+    if rank == 0:
+        start = prepare_place(place, settings, resume=resume)
+    PartialState().wait_for_everyone()
+    return start if rank == 0 else newest_start(place)
+
+
 def newest_start(place: Path) -> Start:
     """Return where the newest checkpoint of a working folder begins; the beginning where there is none."""
     found = checkpoint_steps(place)

@@ -18,12 +18,13 @@ from c2s.files import atomic_output, refuse_existing
 from c2s.models.context import check_context
 from c2s.models.loading import LanguageModel, quiet_transformers, write_model
 from c2s.progress import progress
-from c2s.training.batches import Augment, Collator, plan_visits
+from c2s.training.batches import Augment, Collator, check_apart, plan_visits
 from c2s.training.config import SFTConfig
 from c2s.training.generators import isolated_generators
 from c2s.training.record import TrainingRecord, read_record
-from c2s.training.resume import Start, out_of_patience, prepare_place, run_settings, same_settings
+from c2s.training.resume import Start, begin, out_of_patience, run_settings, same_settings
 from c2s.training.validation import Evaluate, joined_evaluation
+from c2s.training.watch import TENSORBOARD_FOLDER, check_reports
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,9 @@ def train_sft(
     """Fine-tune `model` on the answers of `examples`.
 
     While it runs, its state is kept in ``<out>.training`` beside `out`; `out` appears when it is finished. A run
-    that was killed goes on with ``resume=True`` and, on a CPU, ends in the same weights bit for bit.
+    that was killed goes on with ``resume=True`` and, on a CPU, ends in the same weights bit for bit. Under
+    ``torchrun`` or ``accelerate launch`` the processes share each step: two with a batch of 8 take the steps of
+    one with 16.
 
     Parameters
     ----------
@@ -122,8 +125,12 @@ def train_sft(
     ContextError
         An example does not fit the context; raised before the first step.
     TrainingError
-        There is no example, an answer is missing, the loss is not a number, an unfinished run is in the way, or a
-        resumed run had other settings.
+        There is no example, an answer is missing, the loss is not a number or climbs, memory runs out, an
+        unfinished run is in the way, or a resumed run had other settings.
+    ConfigError
+        A tool to report to is not installed.
+    ModelError
+        A layer that is to get adapters is not in the model.
     """
     config = config or SFTConfig()
     final = Path(out)
@@ -132,19 +139,27 @@ def train_sft(
         refuse_existing(final)
     lengths = _check_examples(model, examples)
     n = len(lengths)
-    per_step = config.batch_size * config.gradient_accumulation * processes()
+    check_reports(config.report_to)
+    rank, world = process_rank(), processes()
+    per_step = config.batch_size * config.gradient_accumulation * world
     steps = config.max_steps or math.ceil(config.epochs * n / per_step)
     settings = run_settings(model, examples, validation, config, steps)
+    settings |= {"processes": world} if world > 1 else {}
     if resume and final.exists():
         same_settings(settings, final / SUMMARY_FILE)
         return finished_run(final)
-    start = prepare_place(place, settings, resume=resume)
     with isolated_generators():
-        record = TrainingRecord(place / RECORD_FILE, up_to=start.step)
-        with progress("training steps", steps, enabled=show_progress) as advance:
+        add_adapters(model, config)
+        if config.padding_free:
+            check_apart(model.model)
+        arguments = training_arguments(config, place, steps, cpu=model.device.type == "cpu")
+        start = begin(place, settings, resume=resume, rank=rank)
+        # Each process keeps a record, since patience reads it; the first one's goes with the model.
+        record = TrainingRecord(place / (RECORD_FILE if rank == 0 else f"{rank}-{RECORD_FILE}"), up_to=start.step)
+        with progress("training steps", steps, enabled=show_progress and rank == 0) as advance:
             advance(start.step or 0)
             trainer = _make_trainer(
-                model, examples, place, config, lengths, steps, start, record, advance, augment,
+                model, examples, arguments, config, lengths, steps, start, record, advance, augment,
                 joined_evaluation(model, config, validation, evaluate),
             )  # fmt: skip
             run_trainer(trainer, place, start, config)
@@ -156,16 +171,51 @@ def train_sft(
         "best": None if best is None else {"step": best[1], "score": best[0]},
         "stopped_early": taken < steps,
     }
+    everyone: Callable[[], None] = trainer.accelerator.wait_for_everyone
     del trainer
-    with atomic_output(final) as temporary:
-        write_model(model, temporary)
-        shutil.copyfile(place / RECORD_FILE, temporary / RECORD_FILE)
-        (temporary / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        if also_write is not None:
-            also_write(model, temporary)
-    shutil.rmtree(place, ignore_errors=True)
+    finish_adapters(model, config)
+    if rank == 0:
+        with atomic_output(final) as temporary:
+            write_model(model, temporary)
+            shutil.copyfile(place / RECORD_FILE, temporary / RECORD_FILE)
+            (temporary / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            if (place / TENSORBOARD_FOLDER).exists():
+                shutil.copytree(place / TENSORBOARD_FOLDER, temporary / TENSORBOARD_FOLDER)
+            if also_write is not None:
+                also_write(model, temporary)
+        shutil.rmtree(place, ignore_errors=True)
+    everyone()
     model.path = final
     return result_of(final, model, summary)
+
+
+def add_adapters(model: LanguageModel, config: SFTConfig) -> None:
+    """Wrap the network in LoRA adapters where the configuration asks for them.
+
+    Raises
+    ------
+    ModelError
+        A target is not in the model.
+    """
+    if config.lora_rank is None:
+        return
+    from c2s.models.lora import LoraOptions, add_lora
+
+    options = LoraOptions(
+        rank=config.lora_rank,
+        alpha=config.lora_alpha or 2.0 * config.lora_rank,
+        dropout=config.lora_dropout,
+        targets=config.lora_targets or "auto",
+    )
+    model.model = add_lora(model, options, seed=config.seed).model
+
+
+def finish_adapters(model: LanguageModel, config: SFTConfig) -> None:
+    """Merge the adapters into the weights, unless they are to be written alone."""
+    if config.lora_rank is not None and config.lora_merge:
+        from c2s.models.lora import merge_lora
+
+        model.model = merge_lora(model).model
 
 
 def result_of(path: Path, model: LanguageModel, summary: Mapping[str, Any]) -> TrainResult:
@@ -210,6 +260,11 @@ def _check_examples(model: LanguageModel, examples: pa.Table) -> np.ndarray[Any,
     return check_context(model, examples["prompt"].to_pylist(), answers, ids=ids).tokens
 
 
+def process_rank() -> int:
+    """Return the number of this process among those that train together; 0 for the first or only one."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def processes() -> int:
     """Return the number of processes that train together (``accelerate launch`` sets it)."""
     return max(1, int(os.environ.get("WORLD_SIZE", "1")))
@@ -241,7 +296,8 @@ def training_arguments(config: SFTConfig, place: Path, steps: int, *, cpu: bool)
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        report_to="none",
+        ddp_find_unused_parameters=False,
+        report_to=list(config.report_to) or "none",
         use_cpu=cpu,
         # The visits are tokenised when they are read, since their genes are drawn anew each epoch.
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -255,7 +311,7 @@ def training_arguments(config: SFTConfig, place: Path, steps: int, *, cpu: bool)
 def _make_trainer(
     model: LanguageModel,
     examples: pa.Table,
-    place: Path,
+    arguments: Any,
     config: SFTConfig,
     lengths: np.ndarray[Any, np.dtype[np.int64]],
     steps: int,
@@ -273,7 +329,7 @@ def _make_trainer(
     visits = plan_visits(lengths, steps=steps, per_step=per_step, window=config.length_window, seed=config.seed)
     return AnswerTrainer(
         model=model.model,
-        args=training_arguments(config, place, steps, cpu=model.device.type == "cpu"),
+        args=arguments,
         train_dataset=Dataset.from_dict({"epoch": visits.epochs, "example": visits.examples}),
         data_collator=Collator(
             examples,
@@ -282,6 +338,7 @@ def _make_trainer(
             loss=config.loss,
             seed=config.seed,
             context_length=model.context_length,
+            padding_free=config.padding_free,
         ),
         processing_class=model.tokenizer,
         record=record,
@@ -292,6 +349,7 @@ def _make_trainer(
         keep_checkpoints=config.keep_checkpoints,
         best=start.best,
         advance=advance,
+        divergence=config.divergence,
     )
 
 

@@ -25,10 +25,15 @@ from c2s.progress import Advance
 from c2s.training.batches import IGNORED
 from c2s.training.record import TrainingRecord
 from c2s.training.resume import BEST_FILE, checkpoint_steps, out_of_patience
+from c2s.training.watch import DivergenceWatch, out_of_memory, reporting_callbacks
 
 
 def next_token_loss(
-    model: Any, input_ids: torch.Tensor, labels: torch.Tensor, n_labels: torch.Tensor | int | None = None
+    model: Any,
+    input_ids: torch.Tensor,
+    labels: torch.Tensor,
+    n_labels: torch.Tensor | int | None = None,
+    position_ids: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the next-token loss, computing logits at label positions only where the model can.
 
@@ -40,6 +45,8 @@ def next_token_loss(
         int64 of shape (batch, length); ``-100`` marks positions without a label.
     n_labels
         What the sum is divided by: the labels of the whole optimizer step; by default those of this batch.
+    position_ids
+        Position of each token in its own example, of shape (batch, length), where rows hold several examples.
 
     Returns
     -------
@@ -49,11 +56,12 @@ def next_token_loss(
     wanted = torch.zeros_like(labels, dtype=torch.bool)
     wanted[:, :-1] = labels[:, 1:] != IGNORED
     targets = labels[:, 1:][wanted[:, :-1]]
+    places = {} if position_ids is None else {"position_ids": position_ids}
     if _keeps_logits(model):
-        logits = model(input_ids=input_ids, use_cache=False, logits_to_keep=wanted).logits
+        logits = model(input_ids=input_ids, use_cache=False, logits_to_keep=wanted, **places).logits
         logits = logits.reshape(-1, logits.shape[-1])
     else:
-        logits = model(input_ids=input_ids, use_cache=False).logits[wanted]
+        logits = model(input_ids=input_ids, use_cache=False, **places).logits[wanted]
     total = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
     return total / (len(targets) if n_labels is None else n_labels)
 
@@ -63,6 +71,8 @@ def _keeps_logits(model: Any) -> bool:
     inner = model
     while hasattr(inner, "module"):
         inner = inner.module
+    if hasattr(inner, "get_base_model"):  # PEFT's wrapper takes whatever the model inside it takes
+        inner = inner.get_base_model()
     return bool("logits_to_keep" in inspect.signature(type(inner).forward).parameters)
 
 
@@ -81,6 +91,8 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         As in `c2s.training.SFTConfig`.
     best
         Best score so far and its step, of a resumed run.
+    divergence
+        As in `c2s.training.SFTConfig`.
     advance
         Called once per step.
     """
@@ -96,9 +108,13 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         keep_checkpoints: int,
         best: tuple[float, int] | None,
         advance: Advance,
+        divergence: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.watch = DivergenceWatch(divergence, [line["loss"] for line in record.lines if "loss" in line])
+        self._reports = reporting_callbacks(self)
+        self._step_examples: list[str] = []
         self.record, self.n_examples, self.evaluate_with = record, n_examples, evaluate_with
         self.patience, self.keep_checkpoints, self.best = patience, keep_checkpoints, best
         # The loss below always divides by the labels of the whole step.
@@ -116,7 +132,9 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Return the loss of a batch; a loss that is not a number stops the run."""
-        loss = next_token_loss(model, inputs["input_ids"], inputs["labels"], num_items_in_batch)
+        loss = next_token_loss(
+            model, inputs["input_ids"], inputs["labels"], num_items_in_batch, inputs.get("position_ids")
+        )
         if not torch.isfinite(loss):
             names = ", ".join(map(repr, inputs["example_ids"][:3]))
             raise TrainingError(
@@ -124,6 +142,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
                 fix="lower learning_rate or max_grad_norm, or add warmup_steps; then start again.",
             )
         self._step_tokens += inputs["n_tokens"]
+        self._step_examples += inputs["example_ids"]
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # DDP averages gradients; the sum was divided already
         return loss
@@ -139,7 +158,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
                 f"the gradient of step {self.state.global_step} is not finite.",
                 fix="lower learning_rate, or add warmup_steps; then start again.",
             )
-        self.record.add(
+        self._write(
             {
                 "step": self.state.global_step,
                 "epoch": round(seen * self.accelerator.num_processes / self.n_examples, 4),
@@ -150,7 +169,39 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
                 "seconds": round(now - self._step_started, 4),
             }
         )
-        self._step_tokens, self._step_started = 0, now
+        said = self.watch.problem(logs["loss"])
+        if said is not None:
+            names = ", ".join(map(repr, self._step_examples[:3]))
+            raise TrainingError(
+                f"the run diverges at step {self.state.global_step}: {said}; the step's examples begin with "
+                f"{names}.",
+                fix="lower learning_rate or max_grad_norm, or add warmup_steps; divergence=None turns this off.",
+            )
+        self._step_tokens, self._step_started, self._step_examples = 0, now, []
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Run one forward and backward pass; say what to lower where memory is too small for it."""
+        try:
+            step: torch.Tensor = super().training_step(*args, **kwargs)
+            return step
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"memory is too small for {self.args.per_device_train_batch_size} examples at once: {error}.",
+                fix="lower batch_size and raise gradient_accumulation by as much; or set "
+                "activation_checkpointing, bf16 or lora_rank, or use fewer genes (top_k).",
+            ) from None
+
+    def _write(self, line: dict[str, Any]) -> None:
+        """Add a line to the record, and send its numbers where the run reports to."""
+        self.record.add(line)
+        flat = dict(line.get("evaluation", line))
+        numbers = {key: value for key, value in flat.items() if isinstance(value, int | float) and key != "step"}
+        if "evaluation" in line:
+            numbers = {f"eval_{key}": value for key, value in numbers.items()}
+        for report in self._reports:
+            report.on_log(self.args, self.state, self.control, logs=dict(numbers), model=self.model)
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         """Score the model; mark a better one to be saved, and stop when there was none for too long."""
@@ -162,7 +213,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
                 f"the validation score of step {self.state.global_step} is {numbers['score']}.",
                 fix="make evaluate return a finite 'score', higher for better models.",
             )
-        self.record.add({"step": self.state.global_step, "evaluation": numbers})
+        self._write({"step": self.state.global_step, "evaluation": numbers})
         if self.best is None or numbers["score"] > self.best[0]:
             self.best = (numbers["score"], self.state.global_step)
             self.control.should_save = True
