@@ -20,6 +20,23 @@ def c2s_register_metrics(register: Register) -> None:
         summary="F1 of BERTScore, the likeness of texts to an encoder",
     )
     register("biobert_score", "c2s.metrics:biobert_score_metric", summary="BERTScore with BioBERT")
+    register(
+        "kendall_tau",
+        "c2s.metrics:kendall_tau_metric",
+        summary="Kendall's tau of predicted gene ranks, absent genes sharing the last (section 4.6.9)",
+    )
+    register(
+        "kendall_tau_b", "c2s.metrics:kendall_tau_b_metric", summary="Kendall's tau-b of predicted gene ranks"
+    )
+    register("spearman", "c2s.metrics:spearman_metric", summary="Spearman's rho of predicted gene ranks")
+
+
+@hookimpl
+def c2s_register_rewards(register: Register) -> None:
+    """Register rewards that any task with a true answer can use."""
+    register("exact_match", "c2s.training.rewards:EXACT_MATCH", summary="1 for the true answer, else 0")
+    register("overlap", "c2s.training.rewards:OVERLAP", summary="share of the true genes that were named")
+    register("gene_f1", "c2s.training.rewards:GENE_F1", summary="F1 of the genes named; repeats count as wrong")
 
 
 @hookimpl

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from c2s.errors import MetricError
-from c2s.metrics.resampling import Resamplable, Resamples
+from c2s.metrics.multi_reference import with_alternatives
+from c2s.metrics.resampling import Resamplable, Resamples, mean_of_examples
 
 Floats = npt.NDArray[np.float64]
 Label = str | None
@@ -51,12 +52,6 @@ def _is_missing(value: object) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
 
 
-def _share_correct(correct: npt.NDArray[np.bool_], resamples: Resamples) -> Floats:
-    counts = resamples.counts(correct.astype(np.int64), 2)
-    result: Floats = counts[:, 1] / len(correct)
-    return result
-
-
 def _same(predictions: Sequence[Label], references: Sequence[str]) -> npt.NDArray[np.bool_]:
     predicted, truth = checked_answers(predictions, references)
     return np.array([p == t for p, t in zip(predicted, truth, strict=True)], dtype=np.bool_)
@@ -69,14 +64,12 @@ def _same_words(predictions: Sequence[Label], references: Sequence[str]) -> npt.
     )
 
 
-def _accuracy(predictions: Sequence[Label], references: Sequence[str], **columns: object) -> dict[str, float]:
-    """Return the share of predictions equal to their reference (section 4.6.1)."""
-    return {"accuracy": float(_same(predictions, references).mean())}
+def _accuracy(predictions: Sequence[Label], references: Sequence[str], **columns: object) -> dict[str, Floats]:
+    return {"accuracy": _same(predictions, references).astype(np.float64)}
 
 
-def _exact_match(predictions: Sequence[Label], references: Sequence[str], **columns: object) -> dict[str, float]:
-    """Return the share of texts with the same words in the same order; white space does not count, case does."""
-    return {"exact_match": float(_same_words(predictions, references).mean())}
+def _exact_match(predictions: Sequence[Label], references: Sequence[str], **columns: object) -> dict[str, Floats]:
+    return {"exact_match": _same_words(predictions, references).astype(np.float64)}
 
 
 def _macro_f1(predictions: Sequence[Label], references: Sequence[str], **columns: object) -> dict[str, float]:
@@ -117,14 +110,16 @@ class _PairTables:
 
 
 def _macro_f1_resampled(
-    predictions: Sequence[Label], references: Sequence[str], resamples: Resamples
+    predictions: Sequence[Label], references: Sequence[str], resamples: Resamples, **columns: object
 ) -> dict[str, Floats]:
     tables = _PairTables(predictions, references)
     return {"macro_f1": tables.macro_f1(resamples.counts(tables.codes, tables.counts.shape[1]))}
 
 
-accuracy = Resamplable(_accuracy, lambda p, r, s: {"accuracy": _share_correct(_same(p, r), s)})
-exact_match = Resamplable(_exact_match, lambda p, r, s: {"exact_match": _share_correct(_same_words(p, r), s)})
+#: The share of predictions equal to their reference (section 4.6.1), or to one of its ``alternatives``.
+accuracy = mean_of_examples(with_alternatives(_accuracy))
+#: The share of texts with the words of their reference in the same order; white space does not count, case does.
+exact_match = mean_of_examples(with_alternatives(_exact_match))
 macro_f1 = Resamplable(_macro_f1, _macro_f1_resampled)
 
 

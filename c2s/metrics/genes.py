@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from c2s.errors import MetricError
 from c2s.metrics.classification import checked_answers
-from c2s.metrics.resampling import Resamplable, Resamples
+from c2s.metrics.multi_reference import with_alternatives
+from c2s.metrics.resampling import mean_of_examples
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,24 +53,10 @@ def gene_overlaps(predictions: Sequence[str | None], references: Sequence[str]) 
     return {"overlap": values[0], "gene_precision": values[1]}
 
 
-def _overlap(predictions: Sequence[str | None], references: Sequence[str], **columns: object) -> dict[str, float]:
-    """Return the mean of `gene_overlaps` over the examples (section 4.4)."""
-    return {key: float(values.mean()) for key, values in gene_overlaps(predictions, references).items()}
+def _scores(predictions: Sequence[str | None], references: Sequence[str], **columns: object) -> dict[str, Floats]:
+    return gene_overlaps(predictions, references)
 
 
-def _overlap_resampled(
-    predictions: Sequence[str | None], references: Sequence[str], resamples: Resamples
-) -> dict[str, Floats]:
-    return means_of_resamples(gene_overlaps(predictions, references), resamples)
-
-
-def means_of_resamples(values: dict[str, Floats], resamples: Resamples) -> dict[str, Floats]:
-    """Return the mean of one number per example on each resample, float64 ``[repeats]`` per key."""
-    means = {key: np.empty(resamples.repeats) for key in values}
-    for row, chosen in enumerate(resamples.indices()):
-        for key, each in values.items():
-            means[key][row] = each[chosen].mean()
-    return means
-
-
-overlap = Resamplable(_overlap, _overlap_resampled)
+#: The mean of `gene_overlaps` over the examples (section 4.4); with a column ``alternatives``, the best
+#: reference's.
+overlap = mean_of_examples(with_alternatives(_scores))

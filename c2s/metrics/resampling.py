@@ -65,15 +65,46 @@ class Resamplable:
     function
         ``(predictions, references, **columns) -> dict[str, float]``, what a call runs.
     resampled
-        ``(predictions, references, resamples) -> dict[str, values]``, float64 ``[repeats]`` per key; equal to
-        `function` on each resample.
+        ``(predictions, references, resamples, **columns) -> dict[str, values]``, float64 ``[repeats]`` per key;
+        equal to `function` on each resample.
     """
 
     function: Callable[..., dict[str, float]]
-    resampled: Callable[[Sequence[str | None], Sequence[str], Resamples], dict[str, npt.NDArray[np.float64]]]
+    resampled: Callable[..., dict[str, npt.NDArray[np.float64]]]
 
     def __call__(
         self, predictions: Sequence[str | None], references: Sequence[str], **columns: Any
     ) -> dict[str, float]:
         """Compute the metric."""
         return self.function(predictions, references, **columns)
+
+
+def means_of_resamples(
+    values: dict[str, npt.NDArray[np.float64]], resamples: Resamples
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the mean of one number per example on each resample, float64 ``[repeats]`` per key."""
+    means = {key: np.empty(resamples.repeats) for key in values}
+    for row, chosen in enumerate(resamples.indices()):
+        for key, each in values.items():
+            means[key][row] = each[chosen].mean()
+    return means
+
+
+def mean_of_examples(scores: Callable[..., dict[str, npt.NDArray[np.float64]]]) -> Resamplable:
+    """Make a metric of a score per example: its mean, for which each example is scored once only.
+
+    Parameters
+    ----------
+    scores
+        ``(predictions, references, **columns) -> dict[str, values]``, float64 ``[examples]`` per key.
+    """
+
+    def mean(predictions: Sequence[str | None], references: Sequence[str], **columns: Any) -> dict[str, float]:
+        return {key: float(each.mean()) for key, each in scores(predictions, references, **columns).items()}
+
+    def resampled(
+        predictions: Sequence[str | None], references: Sequence[str], resamples: Resamples, **columns: Any
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        return means_of_resamples(scores(predictions, references, **columns), resamples)
+
+    return Resamplable(mean, resampled)

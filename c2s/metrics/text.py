@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from c2s.errors import MetricError, ModelError
 from c2s.metrics.classification import checked_answers
-from c2s.metrics.genes import means_of_resamples
-from c2s.metrics.resampling import Resamplable, Resamples
+from c2s.metrics.multi_reference import with_alternatives
+from c2s.metrics.resampling import mean_of_examples
 from c2s.tasks import Metric
 
 if TYPE_CHECKING:
@@ -199,7 +199,9 @@ def bert_score_with(
         Environment variable that, if set, names another encoder.
     """
 
-    def values(predictions: Sequence[str | None], references: Sequence[str]) -> dict[str, Floats]:
+    def values(
+        predictions: Sequence[str | None], references: Sequence[str], **columns: object
+    ) -> dict[str, Floats]:
         from c2s.metrics.encoder import load_text_encoder
 
         checked_answers(predictions, references)  # before a model is loaded
@@ -207,15 +209,7 @@ def bert_score_with(
         scores = bert_scores(predictions, references, encoder=load_text_encoder(chosen, layer=layer))
         return {name: scores["f1"], f"{name}_precision": scores["precision"], f"{name}_recall": scores["recall"]}
 
-    def mean(predictions: Sequence[str | None], references: Sequence[str], **columns: object) -> dict[str, float]:
-        return {key: float(each.mean()) for key, each in values(predictions, references).items()}
-
-    def resampled(
-        predictions: Sequence[str | None], references: Sequence[str], resamples: Resamples
-    ) -> dict[str, Floats]:
-        return means_of_resamples(values(predictions, references), resamples)
-
-    return Metric(name, Resamplable(mean, resampled), range=(-1.0, 1.0))
+    return Metric(name, mean_of_examples(with_alternatives(values)), range=(-1.0, 1.0))
 
 
 bert_score_metric = bert_score_with()
