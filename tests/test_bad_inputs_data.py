@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import warnings
@@ -15,7 +16,15 @@ from test_bad_inputs import Case, cells, cli, h5ad, write
 
 import c2s
 from c2s import errors as e
-from c2s.data import DatasetUnavailable, load_manifest, locate_cells, read_abstracts, read_manifest
+from c2s.data import (
+    DatasetUnavailable,
+    load_manifest,
+    locate_cells,
+    read_abstracts,
+    read_cells,
+    read_gmt,
+    read_manifest,
+)
 from c2s.data.download import ContentRefused
 
 SOUND = {
@@ -45,6 +54,22 @@ def _bomb(folder: Path) -> Path:
     with h5py.File(folder / "bomb.h5ad", "w") as file:
         file.create_dataset("X", shape=(1_000_000, 100_000), dtype="f4", chunks=(1000, 1000), compression="gzip")
     return folder / "bomb.h5ad"
+
+
+def _huge(folder: Path, name: str, shape: tuple[int, ...]) -> Path:
+    path = h5ad(folder, cells())
+    with h5py.File(path, "r+") as file:
+        if name in file:
+            del file[name]
+        file.create_dataset(name, shape=shape, dtype="f4", chunks=tuple(min(n, 1000) for n in shape))
+    return path
+
+
+def _other_shape(folder: Path) -> Path:
+    path = h5ad(folder, cells())
+    with h5py.File(path, "r+") as file:
+        file["X"].attrs["shape"] = [10**12, file["X"].attrs["shape"][1]]
+    return path
 
 
 def _zarr_without_chunks(folder: Path) -> Path:
@@ -212,6 +237,34 @@ CASES = [
         "claims 400,000,000,000",
         "again",
         lambda d, m: locate_cells(_bomb(d)),
+    ),
+    *(
+        Case(
+            f"h5ad with a huge {name}",
+            e.InputFileError,
+            rf"the array {name} claims [0-9,]+ bytes, but 0 are stored",
+            "compare its checksum",
+            lambda d, m, name=name, shape=shape: read_cells(_huge(d, name, shape)),
+        )
+        for name, shape in {
+            "raw/X": (10**6, 10**5),
+            "X/indptr": (10**11,),
+            "obs/cell_type/codes": (10**11,),
+        }.items()
+    ),
+    Case(
+        "sparse matrix of another shape",
+        e.InputFileError,
+        r"X/indptr has 13 values, where a shape of \[1000000000000, \d+\] needs",
+        "compare its checksum",
+        lambda d, m: read_cells(_other_shape(d)),
+    ),
+    Case(
+        "packed text that grows without measure",
+        e.InputFileError,
+        "unpacks to more than",
+        "do not use",
+        lambda d, m: read_gmt(write(d, "bomb.gmt", gzip.compress(bytes(80 << 20)))),
     ),
     Case(
         "zarr with missing chunks",

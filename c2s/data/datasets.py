@@ -66,9 +66,6 @@ def load_dataset(
     """
     path = Path(name_or_path)
     if is_file(path):
-        from c2s.data.claims import refuse_false_claims
-
-        refuse_false_claims(path)
         adata = read_cells(path, layer=layer, symbols=symbols)
     else:
         from c2s.plugins import default_host

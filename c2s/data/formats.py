@@ -1,30 +1,26 @@
-"""Files that are not AnnData: GCT matrices of L1000, tables, interactions, archives."""
+"""Files that are not AnnData: GCT matrices of L1000, tables, interactions. Their names do not matter."""
 
 from __future__ import annotations
 
 import csv
-import gzip
+import io
 import os
 import re
-import tarfile
-import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from c2s.data.text_files import plain_bytes
 from c2s.errors import InputFileError
-from c2s.files import atomic_output
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 #: How L1000 writes that a value is missing.
 _MISSING = ("-666", "-666.0")
-#: Unpacked bytes per packed byte that no honest archive reaches.
-_MOST_GROWTH = 500
 
 
 def read_gct(path: str | os.PathLike[str], samples: str | os.PathLike[str] | None = None) -> AnnData:
@@ -33,7 +29,7 @@ def read_gct(path: str | os.PathLike[str], samples: str | os.PathLike[str] | Non
     Parameters
     ----------
     path
-        The ``.gct`` file (``.gct.gz``): one row a gene, one column a well, with metadata of both.
+        The ``.gct`` file, packed with gzip or not: one row a gene, one column a well, with metadata of both.
     samples
         A ``.map`` table of wells; its columns that the matrix lacks are added to ``obs``, by ``rna_well``.
 
@@ -86,11 +82,8 @@ def read_gct(path: str | os.PathLike[str], samples: str | os.PathLike[str] | Non
 
 def _lines(source: Path) -> list[str]:
     try:
-        raw = source.read_bytes()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
-        return raw.decode("utf-8").splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        return plain_bytes(source).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise InputFileError(
             f"{source} cannot be read as text in UTF-8 ({error}).", fix="check the path, or convert it to UTF-8."
         ) from error
@@ -140,7 +133,7 @@ def _narrow(column: pd.Series) -> pd.Series:
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a table: ``.csv`` with commas, anything else with tabs; ``.gz`` is unpacked. All columns are text.
+    """Read a table: with tabs if its first line has one, else with commas; gzip is unpacked. All columns are text.
 
     Raises
     ------
@@ -148,19 +141,22 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         It cannot be read, is not UTF-8, is empty, or its rows have different numbers of fields.
     """
     source = Path(path)
-    separator = "," if ".csv" in source.suffixes else "\t"
     try:
+        content = plain_bytes(source)
+        first = content.partition(b"\n")[0]
+        # With neither there is one column, whose values may well hold commas.
+        separator = "," if b"," in first and b"\t" not in first else "\t"
         table = pd.read_csv(
-            source,
+            io.BytesIO(content),
             sep=separator,
             dtype=str,
             keep_default_na=False,
             na_values=[""],
-            encoding="utf-8",
+            encoding="utf-8-sig",
             quotechar='"',
         )
-    except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except (InputFileError, UnicodeDecodeError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "problem", error)).split())[:200]
         raise InputFileError(
             f"{source} cannot be read as a table ({reason}).",
             fix="check the path, the separator and the encoding.",
@@ -174,22 +170,30 @@ def read_interactions(paths: Mapping[str, Path]) -> pd.DataFrame:
     Parameters
     ----------
     paths
-        By role: ``interactions``, ``genes`` and ``complexes`` (CellPhoneDB), or ``pairs`` with the columns
-        ``symbol_a`` and ``symbol_b``.
+        By role. Either ``pairs``: a table with the columns ``symbol_a`` and ``symbol_b``. Or, as CellPhoneDB has
+        them, ``interactions`` (``partner_a``, ``partner_b``: a UniProt id or the name of a complex), ``genes``
+        (``uniprot``, ``hgnc_symbol``) and ``complexes`` (``complex_name``, ``uniprot_1``, ``uniprot_2``, ...).
+        Other roles are not read.
 
     Returns
     -------
     pandas.DataFrame
-        One row an interaction whose partners have genes: ``partner_a`` and ``partner_b`` as the source names them,
-        ``genes_a`` and ``genes_b`` as tuples of symbols (several for a complex), and the source's other columns.
+        One row an interaction, in the source's order: its columns as text, and four more. ``partner_a`` and
+        ``partner_b`` are what interacts, as the source names it (pairs: the symbols); ``genes_a`` and ``genes_b``
+        are tuples of distinct symbols, one for a protein and one or more for a complex, whose subunits without a
+        listed gene are left out. An interaction with a partner that has no gene at all (a small molecule that no
+        listed enzyme makes, an empty field) is left out.
 
     Raises
     ------
     InputFileError
-        A file is missing, unreadable or lacks a column, or a partner has no gene.
+        A role is missing, a file cannot be read or lacks a column, or no interaction has genes on both sides.
     """
     if "pairs" in paths:
         pairs = _with_columns(paths["pairs"], ["symbol_a", "symbol_b"])
+        pairs = pairs.dropna(subset=["symbol_a", "symbol_b"]).reset_index(drop=True)
+        if pairs.empty:
+            raise InputFileError(f"no pair in {paths['pairs']} has two genes.", fix="check which file this is.")
         for side in ("a", "b"):
             pairs[f"partner_{side}"] = pairs[f"symbol_{side}"]
             pairs[f"genes_{side}"] = [(symbol,) for symbol in pairs[f"symbol_{side}"]]
@@ -227,46 +231,3 @@ def _with_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if lacking:
         raise InputFileError(f"{path} lacks the column(s) {', '.join(lacking)}.", fix="check which file this is.")
     return table
-
-
-def unpack(path: Path, folder: Path) -> Path:
-    """Unpack a ``.zip`` or ``.tar`` into a folder, once; return the folder.
-
-    Raises
-    ------
-    InputFileError
-        It is no archive, is damaged, holds a path that leaves the folder, or grows beyond all measure.
-    """
-    if folder.is_dir():
-        return folder
-    try:
-        with atomic_output(folder) as temporary:
-            temporary.mkdir()
-            if zipfile.is_zipfile(path):
-                with zipfile.ZipFile(path) as archive:
-                    _refuse(path, [(i.filename, i.file_size) for i in archive.infolist()])
-                    archive.extractall(temporary)
-            elif tarfile.is_tarfile(path):
-                with tarfile.open(path) as packed:
-                    _refuse(path, [(m.name, m.size) for m in packed.getmembers()])
-                    packed.extractall(temporary, filter="data")
-            else:
-                raise InputFileError(f"{path} is neither a .zip nor a .tar archive.", fix="check its manifest.")
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise InputFileError(f"{path} cannot be unpacked ({error}).", fix="fetch it again.") from error
-    return folder
-
-
-def _refuse(path: Path, members: Sequence[tuple[str, int]]) -> None:
-    for name, _ in members:
-        inside = PurePosixPath(name.replace("\\", "/"))
-        if inside.is_absolute() or ".." in inside.parts or ":" in name.partition("/")[0]:
-            raise InputFileError(
-                f"{path} holds the path {name!r}, which leaves the folder it is unpacked into.",
-                fix="do not use this archive.",
-            )
-    size = sum(size for _, size in members)
-    if size > max(_MOST_GROWTH * path.stat().st_size, 64 << 20):
-        raise InputFileError(
-            f"{path} would grow from {path.stat().st_size:,} to {size:,} bytes.", fix="do not use this archive."
-        )

@@ -6,13 +6,11 @@ sets, and all that is made for cells (sentences, splits, training, evaluation, c
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import warnings
-import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,8 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from c2s.data.gene_set_names import readable_name
+from c2s.data.mirror import sum_of
+from c2s.data.text_files import plain_bytes
 from c2s.errors import C2SWarning, ConfigError, DatasetError, InputFileError
 from c2s.files import atomic_output
 
@@ -49,12 +49,16 @@ class GeneSets:
         Symbols of each set, distinct, in the file's order; none is empty.
     source
         Where the sets came from.
+    sha256
+        Checksum of the file they were read from, as it lies on disk; empty if they were not read from one.
+        A selection keeps it: it says where the sets came from, and is no part of what is compared.
     """
 
     names: tuple[str, ...]
     descriptions: tuple[str, ...]
     genes: tuple[tuple[str, ...], ...]
     source: str = ""
+    sha256: str = field(default="", compare=False, repr=False)
     _place: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -107,12 +111,7 @@ class GeneSets:
         if unknown:
             raise self._unknown(unknown)
         rows = [self._place[name] for name in wanted]
-        return GeneSets(
-            tuple(wanted),
-            tuple(self.descriptions[i] for i in rows),
-            tuple(self.genes[i] for i in rows),
-            self.source,
-        )
+        return self._of(rows, self.genes)
 
     def restricted_to(self, genes: Iterable[str], *, min_genes: int = 1) -> GeneSets:
         """Keep only these genes, and the sets that still have `min_genes` of them.
@@ -143,12 +142,12 @@ class GeneSets:
                 C2SWarning,
                 stacklevel=2,
             )
-        return GeneSets(
-            tuple(self.names[i] for i in rows),
-            tuple(self.descriptions[i] for i in rows),
-            tuple(kept[i] for i in rows),
-            self.source,
-        )
+        return self._of(rows, kept)
+
+    def _of(self, rows: Sequence[int], genes: Sequence[tuple[str, ...]]) -> GeneSets:
+        """Return some of the sets, with these genes; where they came from stays."""
+        names, descriptions = (tuple(column[i] for i in rows) for column in (self.names, self.descriptions))
+        return replace(self, names=names, descriptions=descriptions, genes=tuple(genes[i] for i in rows))
 
     def human_name(self, name: str) -> str:
         """Return what a person would call a set: see `readable_name`."""
@@ -240,7 +239,7 @@ class GeneSets:
         -------
         anndata.AnnData
             ``X`` CSR float32, ``obs`` indexed by name with ``gene_set_name`` (readable), ``overlap_group`` and
-            ``description``; ``uns["c2s"]`` says that these are gene sets.
+            ``description``; ``uns["c2s"]`` says that these are gene sets, and gives the sha256 of their file.
         """
         import anndata as ad
         import pandas as pd
@@ -264,7 +263,8 @@ class GeneSets:
             index=pd.Index(self.names, dtype=object),
         )
         adata = ad.AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(vocabulary, dtype=object)))
-        adata.uns["c2s"] = {"source": self.source, "unit": "gene set", "near_copy": near_copy}
+        told = {"source": self.source, "unit": "gene set", "near_copy": near_copy}
+        adata.uns["c2s"] = told | ({"sha256": self.sha256} if self.sha256 else {})
         return adata
 
     def to_sentences(self, *, top_k: int | None = None, near_copy: float = NEAR_COPY) -> CellSentences:
@@ -311,7 +311,7 @@ def read_gmt(path: str | os.PathLike[str]) -> GeneSets:
     Parameters
     ----------
     path
-        A ``.gmt`` file, UTF-8, or the same compressed (``.gmt.gz``).
+        A GMT file, UTF-8, or the same packed with gzip, whatever it is called.
 
     Returns
     -------
@@ -370,7 +370,7 @@ def read_gmt(path: str | os.PathLike[str]) -> GeneSets:
             f"{source.name}: {twice} genes repeated within a set were left out.", C2SWarning, stacklevel=2
         )
     descriptions, genes_of = zip(*((d, g) for _, d, g in rows.values()), strict=True)
-    return GeneSets(tuple(rows), tuple(descriptions), tuple(genes_of), source.name)
+    return GeneSets(tuple(rows), tuple(descriptions), tuple(genes_of), source.name, sum_of(source))
 
 
 def _warn(source: Path, what: str, names: list[str]) -> None:
@@ -382,12 +382,7 @@ def _warn(source: Path, what: str, names: list[str]) -> None:
 def _lines(source: Path) -> list[str]:
     if not source.is_file():
         raise InputFileError(f"there is no GMT file {source}.", fix="check the path.")
-    try:
-        data = source.read_bytes()
-        if source.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputFileError(f"{source} cannot be read ({error}).", fix="get the file again.") from error
+    data = plain_bytes(source)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -25,8 +25,8 @@ class FallbackWarning(C2SWarning):
     """Another dataset than the one asked for is used."""
 
 
-# Every time, not once per process: the second table made from a fallback must say so too. Appended, so that whoever
-# has a filter of their own keeps it.
+# Every time, not once per process: what is loaded again is again not what was asked for. Appended, so that filters
+# of the user come first.
 warnings.filterwarnings("always", category=FallbackWarning, append=True)
 
 
@@ -290,29 +290,19 @@ def set_standard_columns(obs: pd.DataFrame, columns: Mapping[str, str | Constant
 
 
 def _cells_path(manifest: Manifest, paths: Mapping[str, Path]) -> Path:
-    """Return the ``.h5ad`` file or ``.zarr`` folder; a packed one is unpacked beside itself, once."""
+    """Return the ``.h5ad`` file or ``.zarr`` folder; a packed one is unpacked in the store, once."""
     cells = manifest.with_role("cells")
-    path = paths[cells.name] if cells else next(iter(paths.values()))
+    if cells is None:
+        return next(iter(paths.values()))
     if manifest.loader != "zarr":
-        return path
-    from c2s.data.formats import unpack
+        return paths[cells.name]
+    from c2s.data.archives import unpacked_zarr
 
-    place = store()
-    folder = unpack(path, place.home / manifest.name / f"{path.name}.unpacked")
-    stores = [found for found in (folder, *sorted(folder.iterdir())) if is_zarr(found)]
-    if len(stores) != 1:
-        raise InputFileError(f"{path} does not hold one zarr store.", fix="check its manifest.")
-    return stores[0]
-
-
-def is_zarr(path: Path) -> bool:
-    """Whether a folder is a zarr store."""
-    return path.is_dir() and any((path / name).exists() for name in (".zgroup", ".zattrs", "zarr.json"))
+    return unpacked_zarr(store(), manifest, cells, paths[cells.name])
 
 
 def _anndata(manifest: Manifest, paths: Mapping[str, Path]) -> AnnData:
     path = _cells_path(manifest, paths)
-    refuse_false_claims(path)
     with warnings.catch_warnings():
         # anndata warns, element by element, that a file was written by an old version of it.
         warnings.filterwarnings("ignore", category=FutureWarning, module="anndata")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from c2s.data.claims import refuse_false_claims
 from c2s.data.gene_sets import is_gmt, read_gmt
 from c2s.errors import C2SWarning, ConfigError, InputFileError, MatrixError
 from c2s.sentences.matrix_kind import MatrixKind, matrix_kind
@@ -67,12 +68,14 @@ def read_cells(
     Returns
     -------
     AnnData
-        ``X`` is CSR float32 (backed: what is on disk). ``uns["c2s"]`` says what was found and what was done.
+        ``X`` is CSR float32 (backed: what is on disk). ``uns["c2s"]`` says what was found and what was done, and
+        of gene sets the sha256 of their file.
 
     Raises
     ------
     InputFileError
-        The path is missing, or not a readable ``.h5ad`` or ``.zarr``.
+        The path is missing, not a readable ``.h5ad`` or ``.zarr``, or claims what it does not hold
+        (`c2s.data.claims`).
     MatrixError
         The matrix is scaled, or holds NaN, infinite or negative values; or nothing passed the filter.
     GeneError
@@ -82,10 +85,13 @@ def read_cells(
     """
     _check(normalise, target_sum, min_genes, min_cells, max_mitochondrial, backed)
     source = Path(path)
-    if is_gmt(source):
+    told: dict[str, Any] = {}
+    if is_gmt(source) and not _is_hdf5(source):
         adata = _gene_sets(source, layer)
+        told = {key: adata.uns["c2s"][key] for key in ("unit", "sha256")}
     else:
         adata = _open(source, layer) if backed else _load(source, layer)
+        _refuse_broken(source, adata.X)
     adata.uns.pop("c2s", None)  # what an earlier reading found is not what this file holds
     kind = matrix_kind(adata)
     if kind.name == "scaled" and normalise != "never":
@@ -93,7 +99,7 @@ def read_cells(
             f"{source} holds scaled values ({kind.evidence}), whose order is not that of expression.",
             fix=_unscaled(source),
         )
-    found: dict[str, Any] = {"source": source.name, "matrix_kind": kind.name, "evidence": kind.evidence}
+    found = told | {"source": source.name, "matrix_kind": kind.name, "evidence": kind.evidence}
     if symbols is not None:
         words = matrix_words(adata, symbols=symbols).names.to_pylist()
         adata.var["original_name"] = adata.var_names.to_numpy()
@@ -148,6 +154,7 @@ def _load(path: Path, layer: str | None) -> AnnData:
     import anndata
 
     _refuse_other_files(path)
+    refuse_false_claims(path)
     with _reading(path), warnings.catch_warnings():
         # Files of anndata's early years keep their graphs in uns; that they are moved changes nothing here.
         warnings.filterwarnings("ignore", message="Moving element from", category=FutureWarning)
@@ -167,6 +174,18 @@ def _load(path: Path, layer: str | None) -> AnnData:
     return adata
 
 
+def _refuse_broken(path: Path, matrix: Any) -> None:
+    """Refuse a sparse matrix whose indices lead out of it, before compiled code follows them."""
+    if sp.issparse(matrix) and hasattr(matrix, "check_format"):
+        try:
+            matrix.check_format(full_check=True)
+        except ValueError as error:
+            raise InputFileError(
+                f"{path} holds a sparse matrix whose parts contradict each other ({error}).",
+                fix="download or write it again, and compare its checksum.",
+            ) from error
+
+
 def _open(path: Path, layer: str | None) -> AnnData:
     """Open the file and leave the wanted matrix on disk; ``obs`` and ``var`` are read."""
     import anndata
@@ -174,6 +193,7 @@ def _open(path: Path, layer: str | None) -> AnnData:
     from anndata.io import read_elem, sparse_dataset
 
     _refuse_other_files(path)
+    refuse_false_claims(path)
     with _reading(path):
         if path.is_dir():
             import zarr
@@ -204,12 +224,19 @@ def _refuse_other_files(path: Path) -> None:
     size = path.stat().st_size
     if size == 0:
         raise InputFileError(f"{path} is empty (0 bytes).", fix="download or write it again.")
+    if not _is_hdf5(path):
+        raise InputFileError(
+            f"{path} is not an .h5ad file (it does not begin as HDF5 does).",
+            fix="convert it, e.g. scanpy.read_10x_mtx(...).write_h5ad(...).",
+        )
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 does, whatever it is called: a mirror keeps files under any name."""
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
-        if file.read(8) != b"\x89HDF\r\n\x1a\n":
-            raise InputFileError(
-                f"{path} is not an .h5ad file (it does not begin as HDF5 does).",
-                fix="convert it, e.g. scanpy.read_10x_mtx(...).write_h5ad(...).",
-            )
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 class _reading:

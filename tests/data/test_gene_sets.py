@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import warnings
 from itertools import combinations
 
@@ -54,6 +55,18 @@ def test_line_ends_blank_lines_trailing_tabs_and_a_byte_order_mark_do_not_matter
     assert found.descriptions == ("http://a", "")
     assert found["A"] == ("G1", "G2")
     assert (found.source, len(found)) == ("sets.gmt", 2)
+
+
+def test_the_checksum_of_the_file_stays_with_the_sets(tmp_path):
+    content = gzip.compress(b"A\t\tG1\tG2\nB\t\tG3\n")
+    path = gmt(tmp_path, content, "sets.gmt.gz")
+    sum_of_file = hashlib.sha256(content).hexdigest()
+    found = read_gmt(path)
+    for one in (found, found.select(["B"]), found.restricted_to(["G1", "G3"])):
+        assert one.sha256 == one.to_anndata().uns["c2s"]["sha256"] == sum_of_file
+    told = read_cells(path).uns["c2s"]
+    assert (told["sha256"], told["unit"], told["source"]) == (sum_of_file, "gene set", "sets.gmt.gz")
+    assert "sha256" not in sets(A="G1").to_anndata().uns["c2s"]
 
 
 def test_a_compressed_file_is_read(tmp_path):

@@ -16,9 +16,10 @@ from loopback_site import sha256
 
 import c2s
 from c2s.data import locate_cells, read_abstracts
+from c2s.data.archives import unpack
 from c2s.data.catalogue import holds_cells, shipped_manifests
 from c2s.data.claims import refuse_false_claims
-from c2s.data.formats import read_gct, read_interactions, read_table, unpack
+from c2s.data.formats import read_gct, read_interactions, read_table
 from c2s.data.loaders import load_manifest, set_standard_columns
 from c2s.data.manifest import STANDARD_COLUMNS, Constant
 from c2s.data.store import DatasetUnavailable
