@@ -61,6 +61,9 @@ class SFTConfig(BaseModel):
         (``flash_attention_2``), and costs on a CPU.
     eval_every
         Steps between evaluations; None for one per epoch.
+    eval_examples
+        Validation examples that are answered by generation and measured by the task's metrics at each evaluation;
+        0 measures the validation loss alone. A task whose candidates are scored does without.
     patience
         Stop after this many evaluations without a better score; None never stops early.
     save_steps
@@ -101,6 +104,7 @@ class SFTConfig(BaseModel):
     length_window: int = Field(default=8, ge=0)
     padding_free: bool = False
     eval_every: int | None = Field(default=None, ge=1)
+    eval_examples: int = Field(default=0, ge=0)
     patience: int | None = Field(default=None, ge=1)
     save_steps: int = Field(default=200, ge=1)
     keep_checkpoints: int = Field(default=1, ge=1)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,14 +24,16 @@ from c2s.prompts import GeneDropout, PromptTemplate
 from c2s.splits import Split
 from c2s.training.config import SFTConfig
 from c2s.training.resume import table_checksum
+from c2s.training.scoring import AnswerScoring, CandidateScoring
 from c2s.training.sft import TrainResult, train_sft
+from c2s.training.validation import Evaluate
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from c2s.inference import Calibration
     from c2s.sentences import CellSentences
-    from c2s.tasks import Task
+    from c2s.tasks import Metric, Task
 
 TASK_FILE = "c2s_task.json"
 SPLIT_FILE = "split.parquet"
@@ -167,6 +168,7 @@ def train_task(
     top_k: int | None = None,
     seed: int = 0,
     split: Split | None = None,
+    metrics: Sequence[Metric] = (),
     data_name: str = "",
     device: str = "auto",
     resume: bool = False,
@@ -199,6 +201,9 @@ def train_task(
         Of the split, of the choice of templates and of the tiny model's first weights.
     split
         A split to use instead of the task's own.
+    metrics
+        What answers on validation examples are measured by while training, where ``config.eval_examples`` asks for
+        it; the first decides which weights are kept.
     data_name
         What to call the data in ``c2s_task.json``.
     device
@@ -256,8 +261,12 @@ def train_task(
             "checksum": table_checksum(sentences.table, ("cell_id", "cell_sentence")),
         },
     }
-    scoring = _CandidateScoring(validation, candidates) if validation is not None and candidates else None
-
+    scoring: CandidateScoring | None = None
+    measured: Evaluate | None = None
+    if validation is not None and candidates:
+        measured = scoring = CandidateScoring(validation, candidates)
+    elif validation is not None and config.eval_examples and metrics:
+        measured = AnswerScoring(validation, metrics, task, config.eval_examples)
     trained_on = sentences.select(split.ids("train"))
 
     def also_write(trained: LanguageModel, folder: Path) -> None:
@@ -277,7 +286,7 @@ def train_task(
         out=out,
         config=config,
         validation=validation if scoring is None else None,
-        evaluate=scoring,
+        evaluate=measured,
         augment=GeneDropout(config.gene_dropout, templates) if config.gene_dropout else None,
         resume=resume,
         show_progress=show_progress,
@@ -322,42 +331,6 @@ def _examples(
     if not len(chosen) or not any(chosen.table["n_genes"].to_pylist()):
         return None
     return task.examples(chosen, templates, seed=seed)
-
-
-class _CandidateScoring:
-    """Accuracy of the most probable candidate on the validation examples; called during training."""
-
-    def __init__(self, examples: pa.Table, candidates: Sequence[str]) -> None:
-        self.prompts: list[str] = examples["prompt"].to_pylist()
-        self.candidates = list(candidates)
-        place = {label: i for i, label in enumerate(self.candidates)}
-        # A label that no training cell had cannot be chosen: it counts as wrong, and is left out of calibration.
-        self.truth = np.array([place.get(answer, -1) for answer in examples["answer"].to_pylist()])
-
-    def __call__(self, model: LanguageModel) -> dict[str, float]:
-        log_probs = self._score(model)
-        known = self.truth >= 0
-        accuracy = float((log_probs.argmax(axis=1) == self.truth).mean())
-        top = log_probs.max(axis=1, keepdims=True)
-        normalised = log_probs - top - np.log(np.exp(log_probs - top).sum(axis=1, keepdims=True))
-        nll = float(-normalised[known, self.truth[known]].mean()) if known.any() else float("inf")
-        # Few validation cells make ties of accuracy common; the likelihood breaks them, and no more than that.
-        tie_break = min(nll, 100.0) / 100.0 / (2 * len(self.truth))
-        return {"score": accuracy - tie_break, "accuracy": accuracy, "nll": min(nll, 1e6)}
-
-    def calibrate(self, model: LanguageModel) -> Calibration | None:
-        """Fit the temperature on the validation examples."""
-        from c2s.inference import Calibration
-
-        known = self.truth >= 0
-        if not known.any() or len(self.candidates) < 2:
-            return None
-        return Calibration.fit(self._score(model)[known], self.truth[known])
-
-    def _score(self, model: LanguageModel) -> np.ndarray[Any, np.dtype[np.float64]]:
-        from c2s.inference import score
-
-        return score(model, self.prompts, self.candidates).log_probs
 
 
 def _read_task_file(folder: Path) -> dict[str, Any]:

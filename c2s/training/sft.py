@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -361,7 +362,9 @@ def run_trainer(trainer: AnswerTrainer, place: Path, start: Start, config: SFTCo
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        with quiet_transformers():
+        with quiet_transformers(), warnings.catch_warnings():
+            # PEFT asks the hub for the vocabulary of a model that is only in memory.
+            warnings.filterwarnings("ignore", message="Could not find a config file")
             if start.checkpoint is not None and out_of_patience(trainer.record, start.best, config.patience):
                 trainer._load_from_checkpoint(str(start.checkpoint))
                 trainer.state.global_step = start.step

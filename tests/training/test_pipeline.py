@@ -24,7 +24,7 @@ from c2s.models import TinyConfig
 from c2s.prompts import PromptTemplate, choose_template
 from c2s.sentences import CellSentences, to_cell_sentences
 from c2s.splits import Split, split_cells
-from c2s.tasks import Task, example_table
+from c2s.tasks import Metric, Task, example_table
 from c2s.training import SFTConfig, read_record
 from c2s.training.pipeline import TaskModel, train_task
 
@@ -350,3 +350,26 @@ def test_options_go_to_whom_they_belong_with_their_types() -> None:
         _sort_options(ToyTask, ["nope=1", "label"])
     assert len(caught.value.problems) == 2
     assert "training: epochs" in caught.value.fix
+
+
+def test_answers_are_measured_while_training_and_decide_which_weights_are_kept(tmp_path: Path) -> None:
+    config = QUICK.model_copy(update={"eval_examples": 6})
+    seen: list[tuple[list[str | None], list[str]]] = []
+
+    def first_letters(
+        predictions: Sequence[str | None], references: Sequence[str], **columns: Any
+    ) -> dict[str, float]:
+        seen.append((list(predictions), list(references)))
+        assert len(columns["label"]) == len(references)
+        right = [p is not None and p[0] == r[0] for p, r in zip(predictions, references, strict=True)]
+        return {"first_letters": 1 - float(np.mean(right)), "answers": float(len(right))}
+
+    metric = Metric("first_letters", first_letters, higher_is_better=False)
+    result = train(tmp_path / "out", task=ToyTask(free=True), config=config, metrics=[metric])
+    lines = [line["evaluation"] for line in result.training.history if "evaluation" in line]
+    assert [len(references) for _, references in seen] == [6] * len(lines)
+    assert len({tuple(references) for _, references in seen}) == 1
+    assert all(line["score"] == -line["first_letters"] and line["loss"] > 0 for line in lines)
+    assert result.training.best_score == max(line["score"] for line in lines)
+    # This toy can be learned, so the answers that are generated come to be right.
+    assert lines[-1]["first_letters"] <= 0.34 < 1.0
