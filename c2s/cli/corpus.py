@@ -22,15 +22,45 @@ def corpus() -> None:
 def build(
     spec: Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="What the corpus is made of; see corpora/.")],
     out: Annotated[Path, typer.Option(help="Folder to build in, or to go on in.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine; default 1.")] = None,
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster instead; 'auto' finds or starts one.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away the corpus in DIR, if there is one, and begin again.")
+    ] = False,
 ) -> None:
-    """Build a corpus of prompts and answers (section 4.1, table 1); a stopped build goes on where it was."""
-    from c2s.corpus import build_corpus
+    """Build a corpus of prompts and answers (section 4.1, table 1); a stopped build goes on where it was.
 
-    typer.echo(str(build_corpus(spec, out, workers=workers, ray=ray)))
+    The run is recorded in DIR.run.json, beside the folder, which holds the same bytes wherever it is built.
+    """
+    from c2s.corpus import build_corpus, load_spec
+    from c2s.errors import C2SError, ConfigError
+    from c2s.provenance import RunRecord
+
+    if ray is not None and workers is not None:
+        raise ConfigError(
+            "c2s corpus build",
+            [f"--workers {workers} are processes of this machine, and --ray {ray} uses the cluster's instead"],
+            fix="give one of the two.",
+        )
+    given = load_spec(spec)
+    place = out.with_name(f"{out.resolve().name}.run.json")
+    settings = {"specification": str(spec), "out": str(out), "workers": workers or 1, "ray": ray}
+    record = RunRecord(place, config=settings, seeds={"seed": given.seed}).start()
+    try:
+        report = build_corpus(given, out, workers=workers or 1, ray=ray, overwrite=overwrite)
+    except (C2SError, KeyboardInterrupt) as error:
+        # Not where the folder was refused: the record there is of another run.
+        if (out / ".work").is_dir():
+            record.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=repr(error))
+        raise
+    if report.units_done or not place.exists():
+        manifest = out / "manifest.json"
+        record.add_data("specification", spec)
+        record.add_data("corpus", manifest, rows=report.rows, tokens=report.tokens, units_done=report.units_done)
+        record.finish()
+    typer.echo(f"{report}{'' if report.units_done else ' (it was complete already)'}")
 
 
 @app.command("info")
@@ -56,6 +86,10 @@ def info(
             rows.append((name, f"{counts.get('rows', 0):,}", f"{counts.get('tokens', 0):,}"))
         width = max(len(row[0]) for row in rows)
         typer.echo("\n" + "\n".join(f"{row[0]:<{width}}  {row[1]:>12}  {row[2]:>15}" for row in rows))
+    if "fingerprint" in manifest:
+        width = max(map(len, manifest["fingerprint"]))
+        lines = [f"{name:<{width}}  {text[:16]}" for name, text in manifest["fingerprint"].items()]
+        typer.echo("\n" + "\n".join([f"made from (sha256), by c2s {manifest['c2s_version']}", *lines]))
 
 
 @app.command("verify")

@@ -67,15 +67,11 @@ def arrange(plan: CorpusPlan, out: Path) -> CorpusPlan:
 def _arrange(plan: CorpusPlan, work: Path) -> dict[str, Any]:
     units: list[Unit] = []
     parts, split = _parts(plan, work)
+    unused = _drop_unused(plan, work, parts)
     duplicates = _drop_duplicates(plan, work, parts)
-    unused = {}
     for source in plan.sources:
         hashes = read_hashes(work, source, "id")
         mine = parts.pop(source.name)
-        n_genes = read_hashes(work, source, "n")
-        unused[source.name] = int(np.count_nonzero(n_genes == 0))
-        mine[n_genes == 0] = _OUT
-        del n_genes
         tasks = [plan.tasks[name] for name in source.tasks]
         for code, part in enumerate(PARTS):
             rows = np.flatnonzero(mine == code).astype(_narrow(source.n_cells))
@@ -209,6 +205,19 @@ def _owners(plan: CorpusPlan) -> dict[str, dict[str, Any]]:
         for source in sources:
             groups[source.name] = {"name": sources[0].study, "whole": kept, "why": why}
     return groups
+
+
+def _drop_unused(plan: CorpusPlan, work: Path, parts: Mapping[str, npt.NDArray[np.int8]]) -> dict[str, int]:
+    """Mark cells that nothing is made of as out, in place; return how many of each source have too few genes.
+
+    This comes before the near-duplicates: a cell that is not used must not take its twin with it.
+    """
+    unused = {}
+    for source in plan.sources:
+        too_few = read_hashes(work, source, "n") == 0
+        unused[source.name] = int(np.count_nonzero(too_few))
+        parts[source.name][too_few if source.tasks else slice(None)] = _OUT
+    return unused
 
 
 def _drop_duplicates(plan: CorpusPlan, work: Path, parts: Mapping[str, npt.NDArray[np.int8]]) -> dict[str, Any]:

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from c2s.corpus.arrangement import arrange
 from c2s.corpus.budget import TOKENIZER, save_tokenizer
-from c2s.corpus.manifest import MANIFEST, read_manifest, write_manifest
+from c2s.corpus.fingerprint import changes, contents, quick_look
+from c2s.corpus.manifest import INDEX, MANIFEST, read_manifest, write_manifest
 from c2s.corpus.plan import WORK, CorpusPlan, plan_corpus
-from c2s.corpus.prompt_files import metadata_wording
 from c2s.corpus.source import close_cells
 from c2s.corpus.spec import CorpusSpec, absolute, load_spec
 from c2s.corpus.units import UnitResult, build_unit
-from c2s.errors import ConfigError, OutputError
+from c2s.corpus.workers import Workers, processes
+from c2s.errors import ConfigError, InputFileError, OutputError
 from c2s.files import atomic_output
 from c2s.progress import progress
+from c2s.splits import PARTS
 
 _SPEC = "spec.yaml"
+#: Everything that a build writes into its folder.
+_OWN = (MANIFEST, INDEX, "DATASHEET.md", "figures", TOKENIZER, *PARTS, _SPEC, WORK)
+_ANEW = "build into a new folder, or begin again in this one with overwrite=True (--overwrite)."
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def build_corpus(
     *,
     workers: int = 1,
     ray: str | None = None,
+    overwrite: bool = False,
     show_progress: bool = True,
 ) -> CorpusReport:
     """Build a corpus, or go on with one that was stopped (section 4.1).
@@ -77,6 +78,9 @@ def build_corpus(
         Processes on this machine.
     ray
         Address of a Ray cluster, or ``"auto"``, instead; all its machines must see `out` and the sources.
+    overwrite
+        Throw away what the folder holds of a corpus, of whatever specification, and begin again; other files in it
+        stay, and a folder that holds no corpus is refused all the same.
     show_progress
         Show a progress bar.
 
@@ -87,31 +91,44 @@ def build_corpus(
     Raises
     ------
     OutputError
-        The folder holds something else, or a corpus of another specification; another build is writing to it; the
-        disk is full.
+        The folder holds something else, or a corpus of another specification, or of other sources, templates or
+        tokenizer; another build is writing to it; a worker died; the disk is full.
     ConfigError
-        The number of workers is not positive.
+        The number of workers is not positive, or was given beside `ray`.
     C2SError
         What `plan_corpus` and `build_unit` raise.
     """
-    if workers < 1:
-        raise ConfigError("build_corpus", [f"workers is {workers}"], fix="pass workers=1 or more.")
+    problems = [f"workers is {workers}"] if workers < 1 else []
+    if ray is not None and workers > 1:
+        problems.append(f"workers={workers} are of this machine, and ray={ray!r} uses the cluster's instead")
+    if problems:
+        raise ConfigError(
+            "build_corpus", problems, fix="pass workers=1 or more (--workers), or ray=ADDRESS (--ray), not both."
+        )
     # The folder's own copy is read from elsewhere: paths must not depend on where this process stands.
     given = absolute(spec, Path.cwd()) if isinstance(spec, CorpusSpec) else load_spec(spec)
     folder = Path(out)
-    if _complete(given, folder):
-        return _report(folder, 0)
+    _refuse(given, folder, overwrite)
     try:
         # Before the folder is touched: a specification that cannot be built leaves nothing behind.
         plan = plan_corpus(given)
-        with _claimed(given, folder):
+        if (folder / MANIFEST).exists() and not (folder / WORK).exists() and not overwrite:
+            # Nothing is written, so it may lie where nobody can write.
+            _refuse_other_inputs(plan, folder)
+            return _report(folder, 0)
+        with _claimed(given, folder, overwrite):
+            if (folder / MANIFEST).exists():  # a build was killed while it took its scratch files away
+                _refuse_other_inputs(plan, folder)
+                shutil.rmtree(folder / WORK)
+                return _report(folder, 0)
             _refuse_changes(plan, folder)
             save_tokenizer(plan, folder)
-            with _processes(workers if ray is None else 1) as pool:
+            with processes(workers) as pool:
                 done = _run(plan, folder, pool, ray, "reading", show_progress)
                 close_cells()  # with what their readers keep of them
                 second = arrange(plan, folder)
                 done += _run(second, folder, pool, ray, "writing", show_progress)
+            _refuse_changes(plan, folder)
             write_manifest(second, plan.units, folder)
             shutil.rmtree(folder / WORK)
     finally:
@@ -119,7 +136,9 @@ def build_corpus(
     return _report(folder, done)
 
 
-def _run(plan: CorpusPlan, out: Path, pool: _Pool | None, ray: str | None, what: str, show_progress: bool) -> int:
+def _run(
+    plan: CorpusPlan, out: Path, pool: Workers | None, ray: str | None, what: str, show_progress: bool
+) -> int:
     """Do the units of a stage that are not done yet; return how many there were."""
     waiting = [unit for unit in plan.units if not (out / WORK / "done" / f"{unit.id}.json").exists()]
     # Those that say they are done are asked too, quickly: their shard may be gone or cut short.
@@ -136,59 +155,19 @@ def _run(plan: CorpusPlan, out: Path, pool: _Pool | None, ray: str | None, what:
     return len(waiting)
 
 
-class _Pool:
-    """Processes of this machine; each imports what it needs, and none inherits a thread."""
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self.executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-
-    def results(self, plan: CorpusPlan, out: Path) -> Iterator[UnitResult]:
-        """Yield the results of a plan's units as they come, a few per process in flight."""
-        bare = plan.with_units(())  # goes with every unit
-        pending: set[Future[UnitResult]] = set()
-        for unit in plan.units:
-            pending.add(self.executor.submit(build_unit, bare, unit, out))
-            if len(pending) >= 4 * self.workers:
-                ready, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ready)
-        while pending:
-            ready, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in ready)
-
-
-@contextmanager
-def _processes(workers: int) -> Iterator[_Pool | None]:
-    """Keep processes for both stages; none for a single worker, which is this process."""
-    if workers == 1:
-        yield None
-        return
-    pool = _Pool(workers)
-    try:
-        yield pool
-    except BrokenProcessPool:
-        raise OutputError(
-            "a process of the build was killed; the machine may be short of memory.",
-            fix="run the same command again, which goes on where it stopped, or with fewer workers.",
-        ) from None
-    finally:
-        pool.executor.shutdown(wait=True, cancel_futures=True)
-
-
 class _claimed:
-    """Hold the folder for one build; make it, or make sure that it is of this specification."""
+    """Hold the folder for one build; make it, empty it, or make sure that it is of this specification."""
 
-    def __init__(self, spec: CorpusSpec, folder: Path) -> None:
+    def __init__(self, spec: CorpusSpec, folder: Path, overwrite: bool) -> None:
         from filelock import FileLock
 
-        self.spec, self.folder = spec, folder
+        self.spec, self.folder, self.overwrite = spec, folder, overwrite
         # Beside the folder, which must hold nothing but the corpus.
         self._lock = FileLock(str(folder.parent / f".{folder.name}.lock"), timeout=0)
 
     def __enter__(self) -> None:
         from filelock import Timeout
 
-        _refuse_strangers(self.spec, self.folder)
         with atomic_output(self.folder.parent / f".{self.folder.name}.writable"):
             pass  # raises what is to be said where nothing can be written
         try:
@@ -197,7 +176,22 @@ class _claimed:
             raise OutputError(
                 f"another build is writing to {self.folder}.", fix="wait for it, or choose another folder."
             ) from None
+        try:
+            self._prepare()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _prepare(self) -> None:
+        # Again, now that nobody else writes: another build may have come between.
+        _refuse(self.spec, self.folder, self.overwrite)
         (self.folder / WORK).mkdir(parents=True, exist_ok=True)
+        if self.overwrite:
+            # The manifest first and the scratch files last: killed in between, it is a stopped build.
+            for name in _OWN:
+                path = self.folder / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            (self.folder / WORK).mkdir()
         # What a killed build was writing.
         for left in [*self.folder.rglob(".*.tmp")]:
             shutil.rmtree(left, ignore_errors=True)
@@ -207,6 +201,14 @@ class _claimed:
     def __exit__(self, *_: object) -> None:
         Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
+
+
+def _refuse(spec: CorpusSpec, folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that this build may not write into."""
+    if overwrite:
+        _refuse_no_corpus(folder)
+    else:
+        _refuse_strangers(spec, folder)
 
 
 def _refuse_strangers(spec: CorpusSpec, folder: Path) -> None:
@@ -229,8 +231,25 @@ def _refuse_strangers(spec: CorpusSpec, folder: Path) -> None:
     if load_spec(stated).digest() != spec.digest():
         raise OutputError(
             f"{folder} holds a corpus of another specification ({_difference(load_spec(stated), spec)}).",
-            fix="choose another folder, or give the specification in its spec.yaml.",
+            fix="choose another folder, give the specification in its spec.yaml, or begin again in this one with "
+            "overwrite=True (--overwrite).",
         )
+
+
+def _refuse_no_corpus(folder: Path) -> None:
+    """Refuse to overwrite a folder that no build of a corpus has made."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is a file.", fix="choose a folder.")
+    if not any(folder.iterdir()) or (folder / WORK).is_dir():
+        return
+    try:
+        read_manifest(folder)
+    except InputFileError:
+        raise OutputError(
+            f"{folder} holds no corpus that could be overwritten.", fix="choose a new folder, or empty it."
+        ) from None
 
 
 def _refuse_changes(plan: CorpusPlan, folder: Path) -> None:
@@ -239,49 +258,39 @@ def _refuse_changes(plan: CorpusPlan, folder: Path) -> None:
     Raises
     ------
     OutputError
-        A source, a template or a version is another.
+        A source, a template, the tokenizer or a version is another.
     """
-    now = fingerprint(plan)
+    now = quick_look(plan)
     file = folder / WORK / "begun.json"
     if not file.exists():
         with atomic_output(file) as temporary:
             temporary.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
-    begun = json.loads(file.read_text(encoding="utf-8"))
-    changed = sorted(key for key in {*begun, *now} if begun.get(key) != now.get(key))
+    changed = changes(json.loads(file.read_text(encoding="utf-8")), now)
+    if changed:
+        raise OutputError(f"since the build in {folder} began, this has changed: {', '.join(changed)}.", fix=_ANEW)
+
+
+def _refuse_other_inputs(plan: CorpusPlan, folder: Path) -> None:
+    """Take a complete corpus for the one that is asked for only if it was made from the same contents.
+
+    Raises
+    ------
+    OutputError
+        A source, a template or the tokenizer is another.
+    """
+    stated = read_manifest(folder).get("fingerprint")
+    changed = changes(stated, contents(plan)) if stated else []
     if changed:
         raise OutputError(
-            f"since the build in {folder} was stopped, this has changed: {', '.join(changed)}.",
-            fix="build into a new folder, or delete this one.",
+            f"{folder} holds a complete corpus of this specification, but since then this has changed: "
+            f"{', '.join(changed)}.",
+            fix=_ANEW,
         )
-
-
-def fingerprint(plan: CorpusPlan) -> dict[str, str]:
-    """Return what the bytes of a corpus depend on beside its specification, as far as it is quickly told."""
-    import pyarrow as pa
-
-    from c2s import __version__
-
-    texts = repr([*plan.tasks.values(), metadata_wording(plan.spec.templates), sorted(plan.abstracts.items())])
-    found = {"c2s": __version__, "pyarrow": pa.__version__}
-    found["templates or abstracts"] = hashlib.sha256(texts.encode()).hexdigest()
-    for name, path in [*((s.name, s.path) for s in plan.sources), *plan.gene_sets]:
-        stat = Path(path).stat()
-        found[f"source {name}"] = f"{path} {stat.st_size} {stat.st_mtime_ns}"
-    return found
 
 
 def _difference(old: CorpusSpec, new: CorpusSpec) -> str:
     one, other = old.model_dump(mode="json"), new.model_dump(mode="json")
     return "it differs in " + ", ".join(key for key in one if one[key] != other[key])
-
-
-def _complete(spec: CorpusSpec, folder: Path) -> bool:
-    """Whether the corpus is there, whole; a killed build may have left its scratch files beside it."""
-    if not (folder / MANIFEST).exists():
-        return False
-    _refuse_strangers(spec, folder)
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-    return True
 
 
 def _report(folder: Path, done: int) -> CorpusReport:

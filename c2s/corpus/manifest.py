@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from c2s import __version__
 from c2s.corpus.budget import TOKENIZER
+from c2s.corpus.fingerprint import contents
 from c2s.corpus.plan import CorpusPlan, Unit
 from c2s.corpus.units import UnitResult, finished
 from c2s.errors import InputFileError, OutputError
@@ -127,6 +128,7 @@ def _content(plan: CorpusPlan, results: Sequence[tuple[Unit, UnitResult]], sums:
         "name": plan.spec.name,
         "c2s_version": __version__,
         "spec_sha256": plan.spec.digest(),
+        "fingerprint": contents(plan, sums),
         "seed": plan.spec.seed,
         "tokenizer": {"name": plan.spec.context.tokenizer or "words", "limit": plan.spec.context.tokens},
         "totals": totals,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from c2s.corpus.prompt_files import CorpusTask, corpus_tasks, metadata_wording
+from c2s.corpus.prompt_files import CorpusTask, corpus_tasks, metadata_wording, unusable_conditions
 from c2s.corpus.ranks import n_blocks
 from c2s.corpus.source import Source, column_slices, open_cells
 from c2s.corpus.spec import COLUMNS, CorpusSpec, DatasetSpec
@@ -127,8 +127,15 @@ def plan_corpus(spec: CorpusSpec) -> CorpusPlan:
     """
     from c2s.data import find_manifest
 
-    tasks = {name: task for name, task in corpus_tasks(spec.templates).items() if name in spec.tasks}
+    known = corpus_tasks(spec.templates)
+    tasks = {name: task for name, task in known.items() if name in spec.tasks}
     metadata_wording(spec.templates)
+    if unusable := unusable_conditions(spec.named_conditions(), known, tasks):
+        raise ConfigError(
+            "conditions",
+            unusable,
+            fix=f"leave it out, or add it to `conditions` of a task's file in {spec.templates}.",
+        )
     notes: list[dict[str, Any]] = []
     problems: list[str] = []
     sources = []
@@ -196,9 +203,15 @@ def plan_corpus(spec: CorpusSpec) -> CorpusPlan:
     return CorpusPlan(spec, tuple(sources), gene_sets, abstracts, tuple(notes), tuple(units), set_facts=set_facts)
 
 
-@functools.lru_cache(maxsize=8)
 def read_gene_sets(path: str) -> GeneSets:
-    """Read a gene set collection; this process keeps the last few."""
+    """Read a gene set collection; this process keeps the last few, as long as the files stay as they are."""
+    place = Path(path)
+    stat = place.stat() if place.exists() else None
+    return _read_gene_sets(path, stat and (stat.st_size, stat.st_mtime_ns, stat.st_ino))
+
+
+@functools.lru_cache(maxsize=8)
+def _read_gene_sets(path: str, stamp: tuple[int, ...] | None) -> GeneSets:
     from c2s.data.gene_sets import read_gmt
 
     return read_gmt(path)

@@ -8,7 +8,7 @@ replace some or all of them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -36,6 +36,18 @@ TASKS = (
     "interpretation",
     "gene-set-enumeration",
     "gene-set-naming",
+)
+#: Columns a corpus can use, under their standard names.
+COLUMNS = (
+    "cell_type",
+    "tissue",
+    "donor_id",
+    "disease",
+    "organism",
+    "development_stage",
+    "sex",
+    "perturbation",
+    "abstract_id",
 )
 #: What a prompt can state beside its cells; ``abstract`` is the text that ``abstract_id`` names.
 CONDITIONS = ("organism", "tissue", "cell_type", "disease", "perturbation", "sex", "development_stage", "abstract")
@@ -143,11 +155,12 @@ def corpus_tasks(folder: str | Path | None = None) -> dict[str, CorpusTask]:
     ConfigError
         A file breaks the format; all its problems are named.
     """
-    return dict(_tasks(str(folder) if folder is not None else None))
+    place = str(folder) if folder is not None else None
+    return dict(_tasks(place, _stamps(place)))
 
 
 @functools.lru_cache(maxsize=8)
-def _tasks(folder: str | None) -> tuple[tuple[str, CorpusTask], ...]:
+def _tasks(folder: str | None, stamps: tuple[object, ...]) -> tuple[tuple[str, CorpusTask], ...]:
     own = _own(folder)
     known = {f"{name}.yaml" for name in TASKS} | {"metadata.yaml"}
     strangers = sorted(set(own) - known)
@@ -180,9 +193,13 @@ def corpus_task(name: str, folder: str | Path | None = None) -> CorpusTask:
     return tasks[name]
 
 
-@functools.lru_cache(maxsize=8)
 def metadata_wording(folder: str | None = None) -> MetadataWording:
     """Return how prompts say what else is known; see `corpus_tasks` for the folder."""
+    return _metadata_wording(folder, _stamps(folder))
+
+
+@functools.lru_cache(maxsize=8)
+def _metadata_wording(folder: str | None, stamps: tuple[object, ...]) -> MetadataWording:
     path = _own(folder).get("metadata.yaml", SHIPPED / "metadata.yaml")
     content = _validated(_MetadataFile, path)
     problems = [f"fields: {name!r} is missing" for name in CONDITIONS if name not in content.fields]
@@ -203,6 +220,37 @@ def _own(folder: str | None) -> dict[str, Path]:
     if not Path(folder).is_dir():
         raise InputFileError(f"there is no folder of templates {folder}.", fix="leave templates out, or name one.")
     return {path.name: path for path in sorted(Path(folder).glob("*.y*ml"))}
+
+
+def _stamps(folder: str | None) -> tuple[object, ...]:
+    """Return what tells one state of a person's template files from another; those that come with c2s stay."""
+    stats = [(name, path.stat()) for name, path in _own(folder).items()]
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats)
+
+
+def unusable_conditions(
+    rates: Mapping[str, float], tasks: Mapping[str, CorpusTask], chosen: Iterable[str]
+) -> list[str]:
+    """Return a line for each condition with a share above 0 that no prompt of the chosen tasks can state.
+
+    Parameters
+    ----------
+    rates
+        Share of each condition.
+    tasks
+        All tasks.
+    chosen
+        Names of those that are made.
+    """
+    stated = {c for name in chosen for c in tasks[name].conditions}
+    problems = []
+    for condition, rate in rates.items():
+        if rate <= 0 or condition in stated:
+            continue
+        could = [name for name, task in tasks.items() if condition in task.conditions]
+        who = f"those of {', '.join(could)} can" if could else "nor can those of any other task"
+        problems.append(f"no prompt of the chosen tasks states {condition!r} ({who})")
+    return problems
 
 
 def _validated(model: type[M], path: Path) -> M:
@@ -227,6 +275,13 @@ def _read_task(path: Path, name: str) -> CorpusTask:
     content = _validated(_TaskFile, path)
     problems = [] if content.task == name else [f"task is {content.task!r}, but the file is named after {name!r}"]
     problems += [f"conditions: {c!r} is unknown" for c in content.conditions if c not in CONDITIONS]
+    problems += [f"requires: {c!r} is no standard column" for c in content.requires if c not in COLUMNS]
+    if path.parent != SHIPPED and content.kind != _kind(name):
+        problems.append(f"kind is {content.kind!r}, and this task's is {_kind(name)!r}")
+    if content.kind == "sample":
+        # A context is of one donor and one tissue; cells of which that is not known cannot be dealt.
+        lacking = [c for c in ("donor_id", "tissue") if c not in content.requires]
+        problems += [f"requires: {c!r} is missing, which every task of several cells needs" for c in lacking]
     allowed, slot = _FIELDS[content.kind], GENES_FIELD[content.kind]
     templates = []
     for phrasing in content.templates:
@@ -239,6 +294,15 @@ def _read_task(path: Path, name: str) -> CorpusTask:
         problems += [f"{phrasing.name}: {p}" for p in _problems(template, allowed, slot, content)]
     twice = sorted({t.name for t in templates if [o.name for o in templates].count(t.name) > 1})
     problems += [f"two templates are named {n!r}" for n in twice]
+    # What a task asks for must not depend on the phrasing that is drawn.
+    asked = {t.name: set(PromptTemplate("answer", t.answer, "").fields) for t in templates}
+    for template in templates[1:]:
+        first = templates[0]
+        if asked[template.name] != asked[first.name]:
+            problems.append(
+                f"{template.name.partition('/')[2]} asks for {_listed(asked[template.name])}, and "
+                f"{first.name.partition('/')[2]} for {_listed(asked[first.name])}; all must ask for the same"
+            )
     if problems:
         raise ConfigError(str(path), problems, fix=f"its texts may hold {{{'}, {'.join(allowed)}}}.")
     return CorpusTask(
@@ -252,6 +316,16 @@ def _read_task(path: Path, name: str) -> CorpusTask:
         tuple(content.conditions),
         tuple(templates),
     )
+
+
+@functools.cache
+def _kind(name: str) -> Kind:
+    """Return the kind that the shipped file gives a task."""
+    return _validated(_TaskFile, SHIPPED / f"{name}.yaml").kind
+
+
+def _listed(fields: Iterable[str]) -> str:
+    return ", ".join(f"{{{field}}}" for field in sorted(fields)) or "nothing"
 
 
 def _problems(template: PromptTemplate, allowed: tuple[str, ...], slot: str, content: _TaskFile) -> list[str]:

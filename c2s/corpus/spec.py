@@ -6,29 +6,32 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from c2s.corpus.prompt_files import CONDITIONS, TASKS
+from c2s.corpus.prompt_files import (
+    COLUMNS as COLUMNS,
+    CONDITIONS,
+    TASKS,
+    corpus_tasks,
+    unusable_conditions,
+)
 from c2s.errors import ConfigError, InputFileError
 from c2s.splits import PARTS
 
 Constant = dict[Literal["value"], str]
-#: Columns a corpus can use, under their standard names.
-COLUMNS = (
-    "cell_type",
-    "tissue",
-    "donor_id",
-    "disease",
-    "organism",
-    "development_stage",
-    "sex",
-    "perturbation",
-    "abstract_id",
-)
 #: How often a prompt states a piece of metadata that is known; abstracts are long.
 _RATES = dict.fromkeys(CONDITIONS, 0.3) | {"abstract": 0.05}
 
@@ -139,7 +142,8 @@ class CorpusSpec(_Strict):
     context
         What every example must fit.
     conditions
-        How often a prompt states a piece of metadata that is known: one share for all, or one for each.
+        How often a prompt states a piece of metadata that is known: one share for all that the prompts of the
+        tasks can state, or one for each. One that no prompt of these tasks can state is refused.
     split
         Who is on which side.
     duplicates
@@ -167,7 +171,7 @@ class CorpusSpec(_Strict):
     genes: tuple[int, int] = (100, 2048)
     cells: tuple[int, int] = (5, 20)
     context: ContextSpec = ContextSpec()
-    conditions: dict[str, float] = _RATES
+    conditions: dict[str, float] = Field(default={}, validate_default=True)
     split: SplitSpec = SplitSpec()
     duplicates: int = Field(default=50, ge=0)
     min_genes: int = Field(default=1, ge=1)
@@ -201,17 +205,22 @@ class CorpusSpec(_Strict):
 
     @field_validator("conditions", mode="before")
     @classmethod
-    def _rates(cls, value: Any) -> Any:
-        return dict.fromkeys(CONDITIONS, value) if isinstance(value, int | float) else value
+    def _rates(cls, value: Any, info: ValidationInfo) -> Any:
+        return (
+            dict.fromkeys(_stated(info.data.get("tasks", TASKS)), value)
+            if isinstance(value, int | float)
+            else value
+        )
 
     @field_validator("conditions")
     @classmethod
-    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
+    def _shares(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         problems = [f"unknown condition {name!r}" for name in value if name not in CONDITIONS]
         problems += [f"the share of {n!r} is {r:g}, not from 0 to 1" for n, r in value.items() if not 0 <= r <= 1]
         if problems:
             raise ValueError("; ".join(problems))
-        return {name: value.get(name, _RATES[name]) for name in CONDITIONS}
+        rates = {name: _RATES[name] for name in _stated(info.data.get("tasks", TASKS))} | value
+        return {name: rates.get(name, 0.0) for name in CONDITIONS}
 
     @field_validator("genes", "cells")
     @classmethod
@@ -243,9 +252,16 @@ class CorpusSpec(_Strict):
                 problems.append(
                     f"dataset {dataset.name!r} names {', '.join(extra)}, which the corpus does not have"
                 )
+        if self.templates is None:  # others are read when the corpus is planned
+            problems += unusable_conditions(self.conditions, corpus_tasks(), self.tasks)
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def named_conditions(self) -> dict[str, float]:
+        """Return the shares of conditions without those that are what they are by default."""
+        usual = {name: _RATES[name] for name in _stated(self.tasks)}
+        return {name: rate for name, rate in self.conditions.items() if rate != usual.get(name)}
 
     def digest(self) -> str:
         """Return a checksum of the specification that does not change with its layout."""
@@ -255,6 +271,13 @@ class CorpusSpec(_Strict):
     def to_yaml(self) -> str:
         """Return the specification with every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _stated(chosen: Iterable[str]) -> list[str]:
+    """Return the conditions that the prompts of these tasks can state, as far as the shipped ones tell."""
+    tasks = corpus_tasks()
+    known = [name for name in chosen if name in tasks]
+    return [c for c in CONDITIONS if any(c in tasks[name].conditions for name in known)]
 
 
 def make_spec(**options: Any) -> CorpusSpec:

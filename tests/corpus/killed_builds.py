@@ -1,4 +1,4 @@
-"""Build a corpus in a process that gets killed: ``python killed_builds.py SPEC OUT``."""
+"""Build a corpus in a process that gets killed: ``python killed_builds.py SPEC OUT WORKERS``."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from c2s.corpus import build_corpus
 
 if __name__ == "__main__":
     print("ready", flush=True)
-    build_corpus(sys.argv[1], sys.argv[2], show_progress=False)
+    build_corpus(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), show_progress=False)

@@ -10,8 +10,9 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
-from c2s.corpus import TASKS, Corpus, CorpusSpec, make_spec
+from c2s.corpus import TASKS, Corpus, CorpusSpec, make_spec, open_corpus
 from c2s.testing.cells import simulated_cells
 
 #: Texts that hold no label and no metadata of the simulated cells.
@@ -83,3 +84,31 @@ def everything_spec(folder: Path, **changes: Any) -> CorpusSpec:
         "shard_rows": 300,
     }
     return make_spec(**{**options, **changes})
+
+
+def quick_spec(folder: Path, **changes: Any) -> CorpusSpec:
+    """Two tasks of the cells of one file, which is made if it is not there."""
+    path = folder / "a.h5ad"
+    if not path.exists():
+        write_cells(folder, "a")
+    options: dict[str, Any] = {
+        "datasets": [{"path": str(path), "name": "a"}],
+        "abstracts": str(write_abstracts(folder)),
+        "tasks": {"single-cell-language-modeling": 1, "tissue-annotation": 1},
+        "genes": (5, 20),
+        "cells": (3, 5),
+        "shard_rows": 64,
+        "conditions": 0,
+    }
+    return make_spec(**{**options, **changes})
+
+
+def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every example of a corpus by its id."""
+    corpus = open_corpus(folder)
+    return {
+        row["example_id"]: {**row, "part": part}
+        for part in corpus.parts
+        for f in corpus.files(part)
+        for row in pq.read_table(f).to_pylist()
+    }

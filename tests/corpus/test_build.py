@@ -5,42 +5,16 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from small_corpora import digests, everything_spec, write_abstracts, write_cells, write_gene_sets
+from scipy import sparse
+from small_corpora import digests, quick_spec, rows_of, write_cells, write_gene_sets
 
 from c2s.corpus import arrange, build_corpus, build_unit, make_spec, open_corpus, plan_corpus, units
-from c2s.corpus.build import fingerprint
 from c2s.errors import ConfigError, OutputError
-
-CELLS_ONLY = {"single-cell-language-modeling": 1, "tissue-annotation": 1}
-
-
-def quick_spec(folder: Path, **changes):
-    path = folder / "a.h5ad"
-    if not path.exists():
-        write_cells(folder, "a")
-    options = {"datasets": [{"path": str(path), "name": "a"}], "abstracts": str(write_abstracts(folder))}
-    options |= {"tasks": CELLS_ONLY, "genes": (5, 20), "cells": (3, 5), "shard_rows": 64, "conditions": 0}
-    return make_spec(**{**options, **changes})
-
-
-def rows_of(folder: Path) -> dict[str, dict]:
-    corpus = open_corpus(folder)
-    return {
-        row["example_id"]: {**row, "part": part}
-        for part in corpus.parts
-        for f in corpus.files(part)
-        for row in pq.read_table(f).to_pylist()
-    }
 
 
 def test_two_builds_and_units_in_any_order_give_the_same_bytes(tmp_path):
@@ -116,38 +90,6 @@ def test_how_the_matrix_is_stored_changes_nothing(tmp_path, kind):
     assert one == two or kind == "normalised"
 
 
-def test_a_complete_corpus_is_left_alone_and_another_specification_is_refused(tmp_path):
-    spec = quick_spec(tmp_path)
-    first = build_corpus(spec, tmp_path / "out", show_progress=False)
-    before = digests(tmp_path / "out")
-    again = build_corpus(spec, tmp_path / "out", show_progress=False)
-    assert again.units_done == 0 and (again.rows, again.tokens) == (first.rows, first.tokens)
-    with pytest.raises(OutputError, match=r"another specification .*seed"):
-        build_corpus(quick_spec(tmp_path, seed=1), tmp_path / "out", show_progress=False)
-    assert digests(tmp_path / "out") == before
-    assert {p.name for p in tmp_path.iterdir()} == {"a.h5ad", "abstracts.parquet", "out"}
-
-
-def test_a_stopped_build_does_not_go_on_with_other_sources(tmp_path, monkeypatch):
-    spec = quick_spec(tmp_path)
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("c2s.corpus.build.arrange", stop)
-    with pytest.raises(KeyboardInterrupt):
-        build_corpus(spec, tmp_path / "out", show_progress=False)
-    monkeypatch.undo()
-    write_cells(tmp_path, "a", seed=5)
-    with pytest.raises(OutputError, match=r"changed: .*source a"):
-        build_corpus(spec, tmp_path / "out", show_progress=False)
-
-
-def test_the_fingerprint_names_templates_and_sources(tmp_path):
-    plan = plan_corpus(quick_spec(tmp_path))
-    assert {"c2s", "pyarrow", "source a", "templates or abstracts"} == set(fingerprint(plan))
-
-
 def test_a_full_disk_leaves_nothing_half_written_and_the_build_goes_on(tmp_path, monkeypatch):
     import errno
 
@@ -201,6 +143,28 @@ def test_near_duplicates_are_kept_on_one_side_and_counted(tmp_path):
     assert sum(dropped.values()) >= 100
     assert report.rows == len(rows)
     assert "left out" in (tmp_path / "out" / "DATASHEET.md").read_text()
+
+
+def test_cells_that_are_not_used_do_not_take_their_near_duplicates_with_them(tmp_path):
+    """Two cells of few genes alike in their first two: the one that is left out must not knock out the other."""
+    write_cells(tmp_path, "a", 120, seed=0)
+    cells = ad.read_h5ad(tmp_path / "a.h5ad")
+    cells.obs_names = [f"c-{i:04d}" for i in range(120)]
+    short = cells.copy()
+    values = short.X.toarray()
+    # Of the copies only the two strongest genes are left, in the same order.
+    values[values < np.sort(values, axis=1)[:, -2:-1]] = 0
+    short.X = sparse.csr_matrix(values)
+    short = short[(values > 0).sum(axis=1) == 2].copy()
+    short.write_h5ad(tmp_path / "c.h5ad")
+    data = [{"path": str(tmp_path / f"{n}.h5ad"), "name": n, "study": n} for n in "ca"]
+    options = {"tasks": ["single-cell-language-modeling"], "min_genes": 5, "duplicates": 2}
+    options |= {"split": {"by": "cell", "fractions": {"train": 0.5, "test": 0.5}}}
+    build_corpus(quick_spec(tmp_path, datasets=data[1:], **options), tmp_path / "alone", show_progress=False)
+    build_corpus(quick_spec(tmp_path, datasets=data, **options), tmp_path / "both", show_progress=False)
+    assert open_corpus(tmp_path / "both").manifest["cells_with_too_few_genes"]["c"] == short.n_obs > 50
+    assert len(rows_of(tmp_path / "alone")) > 50
+    assert rows_of(tmp_path / "both") == rows_of(tmp_path / "alone")
 
 
 def test_studies_stay_whole_and_stated_overlaps_stay_together(tmp_path):
@@ -285,42 +249,6 @@ def test_manifest_index_and_shards_agree(everything):
     sheet = (path / "DATASHEET.md").read_text()
     for figure in ("tasks", "datasets", "lengths"):
         assert f"figures/{figure}.svg" in sheet and (path / "figures" / f"{figure}.svg").stat().st_size > 1000
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(tmp_path):
-    """SIGKILL at 24 moments, spread over the build; then the bytes are those of an undisturbed one."""
-    sources = tmp_path / "sources"
-    sources.mkdir()
-    spec = everything_spec(sources, shard_rows=40)
-    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
-    command = [sys.executable, str(Path(__file__).parent / "killed_builds.py"), str(tmp_path / "spec.yaml")]
-    started = time.monotonic()
-    subprocess.run([*command, str(tmp_path / "good")], check=True, stdout=subprocess.DEVNULL)
-    whole = time.monotonic() - started
-    moments = random.Random(7)
-    out, kills = tmp_path / "out", 0
-    while kills < 24:
-        process = subprocess.Popen([*command, str(out)], stdout=subprocess.PIPE)
-        process.stdout.readline()
-        try:
-            process.wait(moments.uniform(0, 0.5 * whole))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-        process.stdout.close()
-        if (out / "manifest.json").exists():
-            # It got to the end between two kills: compare, and begin again.
-            subprocess.run([*command, str(out)], check=True, stdout=subprocess.DEVNULL)
-            assert digests(out) == digests(tmp_path / "good")
-            import shutil
-
-            shutil.rmtree(out)
-    subprocess.run([*command, str(out)], check=True, stdout=subprocess.DEVNULL)
-    assert digests(out) == digests(tmp_path / "good")
-    rows = rows_of(out)
-    assert len(rows) == open_corpus(out).manifest["totals"]["rows"]
 
 
 def test_gene_sets_alone_make_a_corpus(tmp_path):

@@ -26,12 +26,70 @@ def test_build_info_verify(tmp_path, capsys):
     assert code == 0 and "examples" in text
     code, text, _ = run(capsys, "corpus", "info", out)
     assert code == 0 and "cell-type-annotation" in text and "Split by donor" in text
+    stated = json.loads((out / "manifest.json").read_text())["fingerprint"]
+    assert {f"{name} {value[:16]}" for name, value in stated.items()} <= {
+        " ".join(x.split()) for x in text.split("\n")
+    }
     code, text, _ = run(capsys, "corpus", "info", out, "--json")
     assert json.loads(text)["totals"]["rows"] > 0
     assert run(capsys, "corpus", "verify", out)[0] == 0
     next((out / "train").glob("*.parquet")).unlink()
     code, text, _ = run(capsys, "corpus", "verify", out)
     assert code == 1 and "is missing" in text
+
+
+def test_a_build_leaves_a_record_beside_its_folder_and_begins_again_when_told_to(tmp_path, capsys):
+    spec = everything_spec(tmp_path, tasks=["cell-type-annotation"])
+    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    out, file = tmp_path / "v1.0", tmp_path / "v1.0.run.json"
+    command = ["corpus", "build", tmp_path / "spec.yaml", "--out", out]
+    assert run(capsys, *command)[0] == 0
+    record = json.loads(file.read_text())
+    assert record["status"] == "finished" and record["seeds"] == {"seed": 0}
+    assert [entry["name"] for entry in record["data"]] == ["specification", "corpus"]
+    assert not list(out.glob("*run.json"))
+    before = file.read_bytes()
+    code, text, _ = run(capsys, *command)
+    assert code == 0 and "complete already" in text and file.read_bytes() == before
+    (tmp_path / "spec.yaml").write_text(
+        everything_spec(tmp_path, tasks=["cell-type-annotation"], seed=1).to_yaml()
+    )
+    code, _, said = run(capsys, *command)
+    assert code == 2 and "it differs in seed" in said and "--overwrite" in said and file.read_bytes() == before
+    assert run(capsys, *command, "--overwrite")[0] == 0
+    assert json.loads(file.read_text())["seeds"] == {"seed": 1}
+
+
+def test_a_build_that_fails_in_the_middle_says_so_in_its_record(tmp_path, capsys, monkeypatch):
+    from c2s.errors import OutputError
+
+    def full(*_):
+        raise OutputError("the disk is full.", fix="free some space.")
+
+    monkeypatch.setattr("c2s.corpus.build.arrange", full)
+    (tmp_path / "spec.yaml").write_text(everything_spec(tmp_path, tasks=["cell-type-annotation"]).to_yaml())
+    code, _, _ = run(capsys, "corpus", "build", tmp_path / "spec.yaml", "--out", tmp_path / "out")
+    assert code == 2
+    record = json.loads((tmp_path / "out.run.json").read_text())
+    assert record["status"] == "failed" and "disk is full" in record["error"]
+
+
+def test_workers_beside_ray_are_refused(tmp_path, capsys):
+    (tmp_path / "spec.yaml").write_text(everything_spec(tmp_path, tasks=["cell-type-annotation"]).to_yaml())
+    words = [
+        "corpus",
+        "build",
+        tmp_path / "spec.yaml",
+        "--out",
+        tmp_path / "out",
+        "--ray",
+        "auto",
+        "--workers",
+        "1",
+    ]
+    code, _, said = run(capsys, *words)
+    assert code == 2 and "--ray auto uses the cluster's instead" in said
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.run.json").exists()
 
 
 def test_ray_is_handed_the_plan(tmp_path, monkeypatch, capsys):

@@ -90,6 +90,29 @@ def test_a_template_that_would_make_wrong_examples_is_refused(tmp_path, text, an
         corpus_tasks(folder)
 
 
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        ({"requires": ["tissue"]}, "requires: 'donor_id' is missing"),
+        ({"requires": ["donor_id", "tissue", "colour"]}, "'colour' is no standard column"),
+        ({"kind": "cell"}, "kind is 'cell', and this task's is 'sample'"),
+        (
+            {
+                "requires": ["donor_id", "tissue", "cell_type"],
+                "templates": [
+                    {"name": "one", "text": "{cells}. Tissue:", "answer": "{tissue}"},
+                    {"name": "two", "text": "{cells}. Types:", "answer": "{cell_types}"},
+                ],
+            },
+            r"two asks for {cell_types}, and one for {tissue}; all must ask for the same",
+        ),
+    ],
+)
+def test_a_task_file_that_cannot_be_dealt_or_scored_is_refused(tmp_path, changes, problem):
+    with pytest.raises(ConfigError, match=problem):
+        corpus_tasks(broken(tmp_path, **changes))
+
+
 def test_all_problems_of_a_template_file_are_reported_at_once(tmp_path):
     twice = {"name": "x", "text": "{cells}. Tissue:", "answer": "{tissue}"}
     folder = broken(tmp_path, conditions=["tissue", "weather"], templates=[twice, twice])
