@@ -19,6 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from c2s.data.manifest import url_problem
 from c2s.data.mirror import sum_of
+from c2s.data.records import discard, read_validator, write_validator
 from c2s.errors import DatasetError, OutputError
 
 _CHUNK = 1 << 18
@@ -47,8 +48,10 @@ class ResumingDownloader:
     """Downloads one file for pooch; call it with an address and the path to write.
 
     What has come is kept in `part` when the connection is cut, the program is stopped or the machine goes down;
-    the next attempt asks the server for the rest (HTTP ``Range``). A server that ignores the question sends all of
-    it again.
+    the next attempt asks the server for the rest (HTTP ``Range``). What the server called the file (``ETag``, or
+    else ``Last-Modified``) is kept beside it and asked for (``If-Range``), so that a rest never comes from another
+    file than the beginning. Where the server gives neither, only a checksum could tell: without one, all is
+    fetched again. A server that ignores the question sends all of it again.
 
     Parameters
     ----------
@@ -103,9 +106,6 @@ class ResumingDownloader:
         OutputError
             The disk is full.
         """
-        if self.sha256 is None:
-            # Nothing would tell that a rest belongs to another release than the beginning that was left here.
-            self.part.unlink(missing_ok=True)
         try:
             resumed = self._local(url) if urlsplit(url).scheme == "file" else self._remote(url)
             if not self._as_promised(url, last=not resumed):
@@ -114,13 +114,14 @@ class ResumingDownloader:
                 self._as_promised(url, last=True)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                self.part.unlink(missing_ok=True)
+                discard(self.part)
                 raise OutputError(
                     f"the disk is full while fetching {self.what} to {self.part.parent}; nothing was left behind.",
                     fix="free some space, or set C2S_DATA_HOME to a folder on another disk.",
                 ) from error
             raise
         self.part.replace(output_file)
+        discard(self.part)
 
     def _as_promised(self, url: str, *, last: bool) -> bool:
         """Compare the sum; put what is wrong aside if this was the last attempt, else remove it."""
@@ -129,10 +130,11 @@ class ResumingDownloader:
             return True
         size = self.part.stat().st_size
         if not last:
-            self.part.unlink()
+            discard(self.part)
             return False
         kept = self.aside(found)
         self.part.replace(kept)
+        discard(self.part)
         raise ContentRefused(
             f"{self.what} at {url} is corrupt or was changed: its sha256 must be {self.sha256}, but {size:,} "
             f"bytes with sha256 {found} came. They were kept aside as {kept}.",
@@ -177,17 +179,24 @@ class ResumingDownloader:
 
     def _attempt(self, session: requests.Session, url: str) -> bool:
         """Ask once for what is missing, and append it."""
+        known = read_validator(self.part)
+        if known is None and self.sha256 is None:
+            discard(self.part)  # nothing would tell that a rest belongs to another release than this beginning
         have = self._came()
         # Without `identity` a server may compress the file, whose bytes and sums would then be other ones.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers |= {"Range": f"bytes={have}-"} | ({"If-Range": known} if known else {})
         try:
             with session.get(url, stream=True, headers=headers, timeout=(self.timeout, self.timeout)) as response:
-                continues = _check_status(response, have, self.part)
+                continues = _check_status(response, have, self.part, self._same(known, response))
                 start = have if continues else 0
                 total = _total(response, start)
                 self._refuse_too_long(url, total)
                 self._refuse_too_large(total, have if continues else 0)
                 with self.part.open("ab" if continues else "wb") as file, _bar(self, total, start) as advance:
+                    if not continues:  # the old beginning is gone by now, so this names what follows
+                        write_validator(self.part, _validator(response))
                     for chunk in response.raw.stream(_CHUNK, decode_content=False):
                         file.write(chunk)
                         advance(len(chunk))
@@ -209,10 +218,17 @@ class ResumingDownloader:
             raise _TryAgain(f"the connection was cut after {self._came():,} of {wanted:,} bytes")
         return continues
 
+    def _same(self, known: str | None, response: requests.Response) -> bool:
+        """Whether a rest may be of the file that was begun; a server that ignores ``If-Range`` sends any."""
+        now = _validator(response)
+        # With an ETag it must give that again; a date it need not, and where there is a sum, that is compared.
+        silent = now is None and (self.sha256 is not None or not str(known).startswith('"'))
+        return known is None or now == known or silent
+
     def _refuse_too_long(self, url: str, length: int | None) -> None:
         """Stop before a disk is filled with what cannot be the file."""
         if self.size is not None and length is not None and length > self.size:
-            self.part.unlink(missing_ok=True)
+            discard(self.part)
             expected = f" with sha256 {self.sha256}" if self.sha256 else ""
             raise ContentRefused(
                 f"{self.what} at {url} is corrupt or was changed: it must have {self.size:,} bytes{expected}, but "
@@ -245,16 +261,24 @@ class _OnlyAllowed(HTTPAdapter):
         return super().send(request, *args, **kwargs)
 
 
-def _check_status(response: requests.Response, have: int, part: Path) -> bool:
-    """Return whether the server sends the rest; False if it sends everything."""
+def _validator(response: requests.Response) -> str | None:
+    """Return what the server calls this state of the file, if a rest may be asked for by it (RFC 9110, 13.1.5)."""
+    etag = response.headers.get("ETag", "")
+    if etag and not etag.startswith("W/"):  # a weak one says that states are alike, not that they are the same
+        return etag
+    return response.headers.get("Last-Modified") or None
+
+
+def _check_status(response: requests.Response, have: int, part: Path, same: bool) -> bool:
+    """Return whether the server sends the rest of the same file; False if it sends everything."""
     status = response.status_code
-    if status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+    if status == 206 and same and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         return True
     if status == 200:
         return False
     if status in {206, 416}:
         # Nothing is left to send, or another part came than was asked for: begin again.
-        part.unlink(missing_ok=True)
+        discard(part)
         raise _TryAgain(f"the server answers {status} to a request for the rest")
     answer = f"the server answers {status} {response.reason or ''}".rstrip()
     if status == 429 or status >= 500:

@@ -1,7 +1,8 @@
-"""What the store remembers of a file it has read: its sum, size and time, and where it came from."""
+"""What the store remembers: of a file its sum, size and time, of an unfinished download which file it began."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -30,6 +31,40 @@ def record_path(final: Path) -> Path:
 def aside_path(final: Path, found: str) -> Path:
     """Return where a file with the wrong sum `found` is kept."""
     return final.with_name(f"{final.name}.refused-{found[:8]}")
+
+
+def part_path(final: Path, url: str) -> Path:
+    """Return where an unfinished download from an address is kept; each address has its own, in whatever order."""
+    return final.with_name(f"{final.name}.{hashlib.sha256(url.encode()).hexdigest()[:16]}.part")
+
+
+def validator_path(part: Path) -> Path:
+    """Return where it is kept what the server called the file that an unfinished download began."""
+    return part.with_name(f".{part.name}.of")
+
+
+def read_validator(part: Path) -> str | None:
+    """Return the ``ETag`` or ``Last-Modified`` of an unfinished download; None where it is not known."""
+    try:
+        return validator_path(part).read_text(encoding="latin-1") or None
+    except OSError:
+        return None
+
+
+def write_validator(part: Path, validator: str | None) -> None:
+    """Keep it, whole or not at all; the beginning that an older one named must be gone."""
+    path = validator_path(part)
+    path.unlink(missing_ok=True)
+    if validator is not None:
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_text(validator, encoding="latin-1")
+        temporary.replace(path)
+
+
+def discard(part: Path) -> None:
+    """Remove an unfinished download: first what it holds, then what it was of."""
+    part.unlink(missing_ok=True)
+    validator_path(part).unlink(missing_ok=True)
 
 
 def read_record(final: Path) -> Record | None:

@@ -19,7 +19,15 @@ from urllib.parse import urlsplit
 
 from c2s.data.manifest import Manifest, ManifestFile
 from c2s.data.mirror import MIRROR, by_size, find_in_mirror, mirror_folder, sum_of
-from c2s.data.records import aside_path, read_record, record_path, unchanged, write_record
+from c2s.data.records import (
+    aside_path,
+    discard,
+    part_path,
+    read_record,
+    record_path,
+    unchanged,
+    write_record,
+)
 from c2s.errors import C2SError, C2SWarning, DatasetError
 
 HOME = "C2S_DATA_HOME"
@@ -261,9 +269,9 @@ class Store:
         urls = [url for url in file.urls if not self.offline or urlsplit(url).scheme == "file"]
         pooch.get_logger().setLevel("WARNING")
         reasons, refused = [], None
-        for number, url in enumerate(urls):
+        for url in urls:
             get = ResumingDownloader(
-                final.with_name(f"{final.name}.{number}.part"),
+                part_path(final, url),
                 lambda found: aside_path(final, found),
                 f"{file.name} of dataset {manifest.name!r}",
                 sha256=expected,
@@ -284,6 +292,8 @@ class Store:
                 refused = refused or ContentRefused(error.problem, fix=error.fix + _accept(manifest, file))
                 continue
             write_record(final, sum_of(final), url)
+            for left in final.parent.glob(f"{final.name}.{'[0-9a-f]' * 16}.part"):  # of other addresses
+                discard(left)
             return
         if refused is not None:
             raise refused
@@ -297,7 +307,7 @@ class Store:
         others: list[Path],
         reasons: list[str],
     ) -> DatasetUnavailable:
-        place = f"not in the mirror {self.mirror}" if self.mirror else f"{MIRROR} is not set"
+        place = f"is not in the mirror {self.mirror}" if self.mirror else f"is not here, {MIRROR} is not set"
         also = f" ({others[0]} has its size but not its content)" if others else ""
         if reasons:
             why, first = "no address could be read: " + "; ".join(reasons), "try again later, or "
@@ -310,7 +320,7 @@ class Store:
         where = "" if expected else f" ({self.home / manifest.name / file.name})"
         fix = f"{first}set {MIRROR} to a folder that holds, under any name, {named}."
         return DatasetUnavailable(
-            f"dataset {manifest.name!r} is not on this machine: {file.name} is {place}{also}, and {why}.",
+            f"dataset {manifest.name!r} is not on this machine: {file.name} {place}{also}, and {why}.",
             fix=fix if expected else f"{first}put it into the store by hand{where}.",
         )
 

@@ -25,6 +25,8 @@ class Step:
         Seconds before the answer begins.
     stated
         Whether the length of the body is stated.
+    if_range
+        Whether ``If-Range`` is obeyed: the rest is sent only of a file with that ``ETag`` or ``Last-Modified``.
     """
 
     content: bytes = b""
@@ -34,6 +36,7 @@ class Step:
     ranges: bool = True
     wait: float = 0.0
     stated: bool = True
+    if_range: bool = True
 
 
 class Site:
@@ -42,6 +45,7 @@ class Site:
     def __init__(self) -> None:
         self.steps: dict[str, list[Step]] = {}
         self.requests: list[tuple[str, str | None]] = []
+        self.conditions: list[str | None] = []
         self.lock = threading.Lock()
         site = self
 
@@ -52,6 +56,8 @@ class Site:
                 with site.lock:
                     asked = self.headers.get("Range")
                     site.requests.append((self.path, asked))
+                    condition = self.headers.get("If-Range")
+                    site.conditions.append(condition)
                     script = site.steps.get(self.path, [Step(status=404)])
                     step = script.pop(0) if len(script) > 1 else script[0]
                 time.sleep(step.wait)
@@ -62,6 +68,8 @@ class Site:
                         self.send_header(key, value)
                     self.end_headers()
                     return
+                if condition and step.if_range and condition not in step.headers.values():
+                    asked = None
                 start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and step.ranges else 0
                 if start and start >= len(step.content):
                     self.send_response(416)

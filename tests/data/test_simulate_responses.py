@@ -112,11 +112,26 @@ class TestCytokines:
         assert slow[0] < slow[1]
         assert truth.effect("B cell", "control", 6.0) == {}
 
-    def test_no_strength_no_effect(self):
-        adata, truth = cytokines(strength=0, cells_per_condition=4, cell_types=["B cell"], durations=[6])
-        assert set(truth.effect("B cell", "IFN-gamma+TNF", 6.0).values()) == {0.0}
-        still, _ = cytokines(strength=0, cells_per_condition=4, cell_types=["B cell"], durations=[6])
-        assert (adata.X != still.X).nnz == 0
+    def test_no_strength_no_effect(self, few_genes):
+        """Without strength it does not matter what a cell was given: cell i is the same cell, count by count."""
+
+        def under(cytokine, strength):
+            options = {"cytokines": [cytokine], "synergy": {}, "cell_types": ["B cell"], "durations": [6]}
+            return cytokines(model=few_genes, cells_per_condition=40, strength=strength, seed=3, **options)
+
+        counts, planted = {}, {}
+        for strength in (0.0, 1.0):
+            for cytokine in ("IFN-beta", "TNF"):
+                adata, truth = under(cytokine, strength)
+                assert set(adata.obs["perturbation"]) == {"control", cytokine}
+                counts[cytokine, strength] = adata.X
+                planted[cytokine, strength] = set(truth.effect("B cell", cytokine, 6.0).values())
+        assert planted["IFN-beta", 0.0] == planted["TNF", 0.0] == {0.0}
+        assert (counts["IFN-beta", 0.0] != counts["TNF", 0.0]).nnz == 0
+        # The same comparison sees an effect where there is one, and only in the cells that were given something.
+        assert max(planted["IFN-beta", 1.0]) > 0.5
+        differs = np.diff((counts["IFN-beta", 1.0] != counts["TNF", 1.0]).tocsr().indptr) > 0
+        assert not differs[:40].any() and differs[40:].mean() > 0.9
 
     def test_the_truth_survives_a_file(self, stimulated, tmp_path):
         adata, truth = stimulated

@@ -17,7 +17,7 @@ from loopback_site import Step, sha256
 
 from c2s.data.download import ContentRefused, ResumingDownloader
 from c2s.data.manifest import read_manifest
-from c2s.data.records import read_record, record_path
+from c2s.data.records import part_path, read_record, record_path, validator_path, write_validator
 from c2s.data.store import DatasetUnavailable, Store, store
 from c2s.errors import C2SWarning, DatasetError, OutputError
 
@@ -94,7 +94,7 @@ def test_a_server_without_ranges_begins_again(site, place, told):
 
 def test_a_wrong_range_or_none_left_begins_again(site, place, told):
     manifest = told(site.serve("/a", CONTENT))
-    part = place.home / "some_cells" / "cells.h5ad.0.part"
+    part = part_path(place.home / "some_cells" / "cells.h5ad", site.url("/a"))
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT + b"more")
     assert place.path(manifest).read_bytes() == CONTENT
@@ -103,11 +103,100 @@ def test_a_wrong_range_or_none_left_begins_again(site, place, told):
 
 def test_a_rest_of_another_file_is_noticed_and_all_is_fetched_again(site, place, told):
     manifest = told(site.serve("/a", CONTENT))
-    part = place.home / "some_cells" / "cells.h5ad.0.part"
+    part = part_path(place.home / "some_cells" / "cells.h5ad", site.url("/a"))
     part.parent.mkdir(parents=True)
     part.write_bytes(b"?" * 5000)
     assert place.path(manifest).read_bytes() == CONTENT
     assert site.asked("/a") == ["bytes=5000-", None]
+
+
+ETAG, OTHER_ETAG = {"ETag": '"one"'}, {"ETag": '"two"'}
+DATE, OTHER_DATE = (
+    {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"},
+    {"Last-Modified": "Tue, 02 Jan 2024 00:00:00 GMT"},
+)
+
+
+def begun(place, url, content, validator=None, name="some_cells"):
+    """Leave the beginning of a download from an address."""
+    part = part_path(place.home / name / "cells.h5ad", url)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(content)
+    write_validator(part, validator)
+    return part
+
+
+@pytest.mark.parametrize("sha256_too", [False, True])
+@pytest.mark.parametrize(("before", "after"), [(ETAG, OTHER_ETAG), (DATE, OTHER_DATE)])
+@pytest.mark.filterwarnings("ignore:nobody states")
+def test_a_file_that_changes_while_it_is_fetched_is_fetched_from_its_beginning(
+    site, place, told, before, after, sha256_too
+):
+    """Also where no sum would tell: the two halves must never be spliced."""
+    new = bytes(reversed(CONTENT))
+    url = site.serve("/a", Step(CONTENT, cut=5000, headers=before), Step(new, headers=after))
+    manifest = told(url, content=new) if sha256_too else told(url, sha256=None)
+    path = place.path(manifest)
+    assert path.read_bytes() == new
+    assert site.asked("/a") == [None, "bytes=5000-"]
+    assert site.conditions == [None, next(iter(before.values()))]
+    assert left(place) == [".cells.h5ad.json", "cells.h5ad"]
+
+
+@pytest.mark.parametrize("headers", [ETAG, DATE])
+@pytest.mark.filterwarnings("ignore:nobody states")
+def test_a_file_that_stays_the_same_is_continued_also_without_a_sum_and_by_another_process(
+    site, place, told, headers
+):
+    url = site.serve("/a", Step(CONTENT, cut=5000, headers=headers), Step(CONTENT, headers=headers))
+    begun(place, url, CONTENT[:3000], next(iter(headers.values())))
+    assert place.path(told(url, sha256=None)).read_bytes() == CONTENT
+    assert site.asked("/a") == ["bytes=3000-", "bytes=8000-"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"one"'}])
+@pytest.mark.filterwarnings("ignore:nobody states")
+def test_where_nothing_would_tell_all_is_fetched_again(site, place, told, headers):
+    new = bytes(reversed(CONTENT))
+    url = site.serve("/a", Step(CONTENT, cut=5000, headers=headers), Step(new, headers=headers))
+    begun(place, url, b"?" * 3000)
+    assert place.path(told(url, sha256=None)).read_bytes() == new
+    assert site.asked("/a") == [None, None]
+
+
+@pytest.mark.filterwarnings("ignore:nobody states")
+def test_a_server_that_does_not_know_if_range_is_found_out(site, place, told):
+    new = bytes(reversed(CONTENT))
+    url = site.serve("/a", Step(CONTENT, cut=5000, headers=ETAG), Step(new, headers=OTHER_ETAG, if_range=False))
+    assert place.path(told(url, sha256=None)).read_bytes() == new
+    assert site.asked("/a") == [None, "bytes=5000-", None]
+    url = site.serve("/b", Step(CONTENT, cut=5000, headers=ETAG), Step(new, if_range=False))
+    assert place.path(told(url, sha256=None, name="silent")).read_bytes() == new
+    assert site.asked("/b") == [None, "bytes=5000-", None]
+
+
+def test_another_order_of_addresses_splices_nothing(site, place, told):
+    """The beginning of one address is continued from that address only."""
+    one = site.serve("/one", Step(CONTENT, cut=5000), Step(status=404))
+    two = site.serve("/two", Step(status=404), Step(CONTENT))
+    with pytest.raises(DatasetUnavailable):
+        place.path(told(one, two))
+    assert part_path(place.home / "some_cells" / "cells.h5ad", one).stat().st_size == 5000
+    assert place.path(told(two, one)).read_bytes() == CONTENT
+    assert site.asked("/two") == [None, None]
+    assert left(place) == [".cells.h5ad.json", "cells.h5ad"]
+
+
+def test_an_unfinished_download_and_what_it_is_of_go_together(site, place, told):
+    url = site.serve("/a", Step(CONTENT, cut=5000, headers=ETAG), Step(status=404))
+    with pytest.raises(DatasetUnavailable):
+        place.path(told(url))
+    part = part_path(place.home / "some_cells" / "cells.h5ad", url)
+    assert validator_path(part).read_text() == '"one"'
+    site.serve("/a", Step(OTHER, headers=OTHER_ETAG))
+    with pytest.raises(ContentRefused):
+        place.path(told(url))
+    assert left(place) == [f"cells.h5ad.refused-{sha256(OTHER)[:8]}"]
 
 
 def test_wrong_bytes_are_refused_and_kept_aside(site, place, told):
