@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
@@ -24,6 +24,24 @@ TOKENS_PER_BATCH = {"cpu": 4096, "other": 32768}
 #: A family of texts is worth reading its beginning apart if it shares so many tokens (more than the family it is
 #: cut from) and has so many members.
 _STEM_TOKENS, _STEM_TEXTS = 8, 4
+
+
+class Reads(Protocol):
+    """What is needed of a model to tokenise texts for it; a `LanguageModel` has it all.
+
+    Attributes
+    ----------
+    tokenizer
+        Of transformers.
+    name
+        What the model is called in messages.
+    context_length
+        Tokens of prompt and answer together that it can read.
+    """
+
+    tokenizer: Any
+    name: str
+    context_length: int
 
 
 class PaddedBatch(NamedTuple):
@@ -175,7 +193,7 @@ def as_texts(texts: Any, *, what: str = "prompt") -> list[str]:
     return listed
 
 
-def encode(model: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
+def encode(model: Reads, texts: Sequence[str]) -> list[list[int]]:
     """Tokenise texts as the beginning of a longer text: with a leading special token, without a trailing one.
 
     Parameters
@@ -209,7 +227,7 @@ def _token_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in backend.encode_batch_fast(texts)]
 
 
-def end_of_text(model: LanguageModel) -> int:
+def end_of_text(model: Reads) -> int:
     """Return the token that ends an answer.
 
     Raises
@@ -226,13 +244,13 @@ def end_of_text(model: LanguageModel) -> int:
     return int(end)
 
 
-def padding_token(model: LanguageModel) -> int:
+def padding_token(model: Reads) -> int:
     """Return the token to pad with; the end of text where the tokenizer names none (padding is masked)."""
     pad = model.tokenizer.pad_token_id
     return end_of_text(model) if pad is None else int(pad)
 
 
-def check_context(model: LanguageModel, lengths: Sequence[int], extra: int, what: str) -> None:
+def check_context(model: Reads, lengths: Sequence[int], extra: int, what: str) -> None:
     """Refuse texts that do not fit the context; nothing is ever cut silently.
 
     Parameters

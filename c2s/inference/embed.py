@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from transformers import DynamicCache
 
 from c2s.inference.batching import (
     as_texts,
@@ -15,10 +17,12 @@ from c2s.inference.batching import (
     decoder,
     encode,
     evaluating,
+    families,
     length_buckets,
-    pad_left,
-    padding_token,
 )
+from c2s.inference.caches import repeated
+from c2s.inference.masks import takes_own_masks
+from c2s.inference.memory import explained_memory
 from c2s.progress import progress
 
 if TYPE_CHECKING:
@@ -36,7 +40,7 @@ def embed(
 
     Padding is not averaged in, so an embedding does not depend on the other texts of its batch. The hidden state
     is the one the output layer sees (after the last normalisation), and tokens that the tokenizer adds at the
-    beginning count as real.
+    beginning count as real. Equal texts are read once, and so is what many texts begin with.
 
     Parameters
     ----------
@@ -68,19 +72,77 @@ def embed(
     tokens = encode(model, listed)
     check_context(model, [len(t) for t in tokens], 0, "")
     result = np.empty((len(listed), decoder(model.model).config.hidden_size), dtype=np.float32)
-    with evaluating(model) as network, progress("embedding", len(listed), enabled=show_progress) as advance:
-        body = decoder(network)
-        for batch in length_buckets([len(t) for t in tokens], per_batch):
-            padded = pad_left([tokens[i] for i in batch], padding_token(model), network.device)
-            output = body(
-                input_ids=padded.input_ids,
-                attention_mask=padded.mask,
-                position_ids=padded.positions,
-                use_cache=False,
-            )
-            hidden = output.last_hidden_state.float()
-            # Padding may hold anything, NaN included: leave it out before adding up.
-            total = hidden.masked_fill(padded.mask[..., None] == 0, 0).sum(1)
-            result[batch] = (total / padded.mask.sum(1, keepdim=True)).cpu().numpy()
-            advance(len(batch))
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, ids in enumerate(tokens):
+        places.setdefault(tuple(ids), []).append(place)
+    distinct = list(places)
+    with (
+        evaluating(model) as network,
+        progress("embedding", len(listed), enabled=show_progress) as advance,
+        explained_memory(model.name, per_batch),
+    ):
+        reader = _Reader(network)
+        for stem, members in reader.families(distinct):
+            begun = reader.read_stem(distinct[members[0]][:stem])
+            rests = [distinct[i][stem:] for i in members]
+            for batch in length_buckets([len(rest) for rest in rests], per_batch):
+                means = reader.means(begun, [rests[i] for i in batch]).cpu().numpy()
+                for row, i in enumerate(batch):
+                    same = places[distinct[members[i]]]
+                    result[same] = means[row]
+                    advance(len(same))
     return result
+
+
+class _Reader:
+    """Reads texts with a network without its output layer."""
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.body = network, decoder(network)
+
+    def families(self, texts: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
+        """Group texts by a common beginning, where it is at least as long as what follows it.
+
+        A shorter one costs more than it saves: what follows then needs a mask of its own.
+        """
+        if not takes_own_masks(self.network):
+            return [(0, list(range(len(texts))))]
+        result, alone = [], []
+        for stem, members in families(texts):
+            longest = max(len(texts[i]) for i in members) - stem
+            if stem >= longest:
+                result.append((stem, members))
+            else:
+                alone += members
+        return result + [(0, sorted(alone))] * bool(alone)
+
+    def read_stem(self, stem: Sequence[int]) -> tuple[Any, torch.Tensor | None, int]:
+        """Return the cache of a beginning, the sum of its hidden states and its length."""
+        if not stem:
+            return None, None, 0
+        cache = DynamicCache()
+        ids = torch.tensor([list(stem)], device=self.network.device)
+        hidden = self.body(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+        return cache, hidden.float().sum(1), len(stem)
+
+    def means(self, begun: tuple[Any, torch.Tensor | None, int], rests: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the mean hidden state of texts that begin alike, float32 ``[texts, hidden]``."""
+        cache, total, start = begun
+        device = self.network.device
+        widest = max(map(len, rests))
+        # Padding on the right: no real token sees it, so the plain causal mask will do.
+        ids = torch.tensor([[*r, *[0] * (widest - len(r))] for r in rests], device=device)
+        lengths = torch.tensor([len(r) for r in rests], device=device)
+        output = self.body(
+            input_ids=ids,
+            position_ids=torch.arange(start, start + widest, device=device)[None],
+            past_key_values=repeated(cache, len(rests)) if cache is not None else None,
+            use_cache=cache is not None,
+        )
+        padding = torch.arange(widest, device=device) >= lengths[:, None]
+        # Padding may hold anything, NaN included: leave it out before adding up.
+        hidden = output.last_hidden_state.float().masked_fill(padding[..., None], 0).sum(1)
+        if total is not None:
+            hidden = hidden + total
+        means: torch.Tensor = hidden / (lengths + start)[:, None]
+        return means

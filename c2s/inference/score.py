@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from c2s.errors import ConfigError, ModelError, PromptError
 from c2s.inference.batching import (
+    Reads,
     as_texts,
     batch_tokens,
     check_context,
@@ -25,6 +26,7 @@ from c2s.inference.batching import (
     length_buckets,
     padding_token,
 )
+from c2s.inference.memory import explained_memory
 from c2s.inference.tree import TreeScorer
 from c2s.progress import progress
 
@@ -126,7 +128,11 @@ def score(
     for group in groups:
         longest = max(map(len, group.continuations)) - 1  # the end of text is predicted, never read
         check_context(model, [len(p) for p in group.prefixes], longest, "the longest label")
-    with evaluating(model) as network, progress("scoring", len(texts), enabled=show_progress) as advance:
+    with (
+        evaluating(model) as network,
+        progress("scoring", len(texts), enabled=show_progress) as advance,
+        explained_memory(model.name, per_batch),
+    ):
         scorer = TreeScorer(network, padding_token(model))
         for group in groups:
             for stem, members in scorer.families(group.prefixes):
@@ -144,6 +150,23 @@ def score(
             fix="its weights are damaged or overflow in this dtype: load it in float32, or train it again.",
         )
     return Scores(result, tuple(labels))
+
+
+def label_continuations(
+    model: Reads, prompts: Sequence[str], candidates: Sequence[str]
+) -> tuple[list[str], list[list[tuple[list[int], tuple[int, ...]]]]]:
+    """Return the labels, and per prompt and label the tokens that are given and those that are scored.
+
+    For programs that score whole texts; the errors are those of `score`.
+    """
+    labels = _checked_candidates(candidates)
+    result: list[list[tuple[list[int], tuple[int, ...]]]] = [[] for _ in prompts]
+    for group in _shared_prefixes(model, prompts, labels):
+        longest = max(map(len, group.continuations))
+        check_context(model, [len(p) for p in group.prefixes], longest, "the longest label")
+        for place, prefix in zip(group.places, group.prefixes, strict=True):
+            result[place] = [(prefix, continuation) for continuation in group.continuations]
+    return labels, result
 
 
 @dataclass
@@ -168,7 +191,7 @@ def _checked_candidates(candidates: Sequence[str]) -> list[str]:
     return labels
 
 
-def _shared_prefixes(model: LanguageModel, prompts: Sequence[str], labels: Sequence[str]) -> list[_Group]:
+def _shared_prefixes(model: Reads, prompts: Sequence[str], labels: Sequence[str]) -> list[_Group]:
     """Tokenise prompts and labels as one text each, and find what the labels of a prompt share.
 
     Nearly always the prompt's tokens are the beginning of the whole text's, and the labels are the same tokens
@@ -198,7 +221,7 @@ def _shared_prefixes(model: LanguageModel, prompts: Sequence[str], labels: Seque
 
 
 def _continuations(
-    model: LanguageModel, prompt: str, tokens: list[int], labels: Sequence[str], end: int
+    model: Reads, prompt: str, tokens: list[int], labels: Sequence[str], end: int
 ) -> tuple[int, tuple[tuple[int, ...], ...]]:
     """Return how many last tokens of the prompt are not shared, and each label's tokens after the shared ones."""
     whole = [[*ids, end] for ids in encode(model, [f"{prompt} {label}" for label in labels])]

@@ -17,11 +17,11 @@ import numpy.typing as npt
 import torch
 
 from c2s.inference.batching import PaddedBatch, families, pad_left
+from c2s.inference.caches import read_stem, repeated
 from c2s.inference.last_layer import last_layer_at
+from c2s.inference.masks import AttentionMasks, takes_own_masks
 from c2s.inference.trie import LabelTrie, tries_within
 
-#: Model families whose attention takes the tree's own mask; the tests compare each with plain forward passes.
-TREE_MODELS = frozenset({"gemma", "gemma2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"})
 #: Most logits held at once (float32: 256 MB), a vocabulary counting as 16,384 words at least; bounds the tree.
 MOST_LOGITS, LEAST_VOCABULARY = 2**26, 2**14
 
@@ -47,14 +47,9 @@ class TreeScorer:
 
     def __init__(self, network: Any, pad: int) -> None:
         self.network, self.pad = network, pad
-        config = network.config
-        self.vocabulary = max(int(config.get_text_config().vocab_size), LEAST_VOCABULARY)
-        self.takes_trees = config.model_type in TREE_MODELS and config._attn_implementation in {"eager", "sdpa"}
-        layer_types = set(getattr(config, "layer_types", None) or ())
-        self.window: int | None = getattr(config, "sliding_window", None)
-        if layer_types == {"full_attention"}:
-            self.window = None
-        self.mixes_layers = "full_attention" in layer_types
+        self.vocabulary = max(int(network.config.get_text_config().vocab_size), LEAST_VOCABULARY)
+        self.takes_trees = takes_own_masks(network)
+        self.masks = AttentionMasks(network)
 
     def families(self, prefixes: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
         """Group prompts by common beginning (see `batching.families`), where the network can share one."""
@@ -62,14 +57,7 @@ class TreeScorer:
 
     def read_stem(self, stem: Sequence[int]) -> Any:
         """Return the cache of one text, batch size 1; empty for an empty text."""
-        from transformers import DynamicCache
-
-        # Without a config the cache keeps every key, those a sliding window drops too: our masks leave them out.
-        cache = DynamicCache()
-        if stem:
-            ids = torch.tensor([list(stem)], device=self.network.device)
-            self.network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return cache
+        return read_stem(self.network, stem)
 
     def score(
         self, stem: Any, rests: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
@@ -107,7 +95,7 @@ class TreeScorer:
         """
         rows, start = len(batch.mask), stem.get_seq_length()
         read = torch.arange(start, device=batch.mask.device).expand(rows, -1)
-        context = _Context(_repeated(stem, rows), torch.ones_like(read), read)
+        context = _Context(repeated(stem, rows), torch.ones_like(read), read)
         rest = batch._replace(positions=batch.positions + start)
         after_prompt = None
         for trie in tries:
@@ -145,7 +133,7 @@ class TreeScorer:
         visible[:length, before:].tril_()
         visible[length:, before + length :] = torch.from_numpy(trie.visible).to(device)
         seen = visible[None] & real[:, None].bool() if (real == 0).any() else visible[None]
-        masks = self._attention_masks(seen, torch.cat([context.positions, positions], 1), positions)
+        masks = self.masks.of(seen, torch.cat([context.positions, positions], 1), positions)
         wanted = nodes + bool(length)
         ids = torch.cat([rest.input_ids, torch.from_numpy(trie.tokens).to(device).expand(rows, -1)], dim=1)
         with last_layer_at(wanted, of=length + nodes, network=self.network) as options:
@@ -160,27 +148,6 @@ class TreeScorer:
             )
         logits: torch.Tensor = output.logits
         return logits
-
-    def _attention_masks(
-        self, visible: torch.Tensor, key_positions: torch.Tensor, positions: torch.Tensor
-    ) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Turn visibility ``[prompts or 1, queries, keys]`` into the additive masks of the attention layers.
-
-        A sliding window counts positions of the text, not places in the packed tree.
-        """
-
-        def additive(seen: torch.Tensor) -> torch.Tensor:
-            dtype = self.network.dtype
-            mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-            # Finite also where a float64 network takes its softmax in float32: rows of padding see nothing at all.
-            return mask.masked_fill(~seen, max(torch.finfo(dtype).min, torch.finfo(torch.float32).min))[:, None]
-
-        if self.window is None or int(positions.max()) < self.window:
-            return additive(visible)
-        near = visible & (key_positions[:, None, :] > positions[:, :, None] - self.window)
-        if not self.mixes_layers:
-            return additive(near)
-        return {"full_attention": additive(visible), "sliding_attention": additive(near)}
 
     def _logits_by_path(self, stem: Any, batch: PaddedBatch, tries: Sequence[LabelTrie]) -> Iterator[torch.Tensor]:
         """Do what `_logits` does for a network without tree masks: one pass per path, on a copy of the cache."""
@@ -212,12 +179,3 @@ class TreeScorer:
                 )
                 logits[:, torch.from_numpy(path + 1).to(last.device)] = branch.logits
             yield logits
-
-
-def _repeated(cache: Any, rows: int) -> Any:
-    """Return a new cache that holds that of one text for each of `rows` prompts."""
-    repeated = copy.deepcopy(cache)
-    for layer in repeated.layers:
-        # Views: the first update of the cache makes the copies.
-        layer.keys, layer.values = (part.expand(rows, -1, -1, -1) for part in (layer.keys, layer.values))
-    return repeated

@@ -9,7 +9,7 @@ import torch
 
 from c2s.errors import ConfigError, ContextError, PromptError
 from c2s.inference import generate
-from c2s.inference.generate import draw
+from c2s.inference.sampling import draw, uniforms
 from c2s.prompts import stable_hash
 
 from .conftest import make_prompts, tiny, tokens_of
@@ -30,10 +30,10 @@ def talker():
 
 def plain_answer(model, prompt, *, seed=0, repeat=0, temperature=0.0, top_p=1.0, max_new_tokens=12):
     """Token by token, one full forward pass each."""
-    rng = np.random.default_rng(stable_hash("request", seed, prompt, repeat))
+    numbers = uniforms([stable_hash("request", seed, prompt, repeat)], max_new_tokens)[0]
     tokens = tokens_of(model, prompt)
     new = []
-    for _ in range(max_new_tokens):
+    for number in numbers:
         with torch.no_grad():
             logits = model.model(torch.tensor([tokens + new])).logits[0, -1].double().numpy()
         if temperature == 0:
@@ -45,7 +45,7 @@ def plain_answer(model, prompt, *, seed=0, repeat=0, temperature=0.0, top_p=1.0,
                 order = np.argsort(-p)
                 size = int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1
                 p[order[size:]] = 0
-            token = int(np.searchsorted(np.cumsum(p), rng.random() * p.sum(), side="right"))
+            token = int(np.searchsorted(np.cumsum(p), number * p.sum(), side="right"))
         if token == model.tokenizer.eos_token_id:
             break
         new.append(token)

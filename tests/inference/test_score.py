@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 import c2s.inference.batching as batching
+import c2s.inference.masks as masks
 import c2s.inference.tree as tree
 from c2s.errors import ConfigError, ContextError, ModelError, PromptError
 from c2s.inference import Scores, score
@@ -117,7 +118,7 @@ def test_a_window_that_ends_where_the_longest_text_does(missing):
 
 def test_every_family_that_takes_trees_is_tested_here():
     tested = {config.model_type for config in other_architectures().values()} | {"gpt_neox", "gemma2", "llama"}
-    assert tested >= tree.TREE_MODELS
+    assert tested >= masks.OWN_MASK_MODELS
 
 
 def test_batch_size_order_and_neighbours_change_nothing(neox):
@@ -197,7 +198,7 @@ def test_the_prompt_is_read_once_and_a_shared_beginning_once_for_all(neox, monke
 def test_without_trees_the_labels_still_share_the_prompt(neox, monkeypatch):
     prompts = make_prompts(5)
     whole = score(neox, prompts, LABELS).log_probs
-    monkeypatch.setattr(tree, "TREE_MODELS", frozenset())
+    monkeypatch.setattr(masks, "OWN_MASK_MODELS", frozenset())
     calls = []
     forward = type(neox.model).forward
 
