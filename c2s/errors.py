@@ -82,6 +82,10 @@ class TrainingError(C2SError):
     """Training cannot start, diverged, or cannot be resumed."""
 
 
+class RewardError(C2SError):
+    """A reward gave what reinforcement learning cannot use: a wrong length, NaN, a value outside its range."""
+
+
 class MetricError(C2SError):
     """A metric was given what it is not defined for."""
 

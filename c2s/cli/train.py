@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from c2s.cli.grpo import grpo
+
 if TYPE_CHECKING:
     from c2s.tasks import Task
 
 app = typer.Typer(help="Train a language model on a task.", no_args_is_help=True)
+app.command("grpo")(grpo)
 
 
 @app.callback()
@@ -35,6 +38,10 @@ def sft(
     gene_dropout: Annotated[float | None, typer.Option(help="Share of genes left out of each prompt.")] = None,
     loss: Annotated[Literal["answer", "full"] | None, typer.Option(help="Learn the answer, or the text.")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after so many evaluations without gain.")] = None,
+    lora_rank: Annotated[int | None, typer.Option(min=1, help="Train adapters of this rank (LoRA).")] = None,
+    report_to: Annotated[
+        list[str] | None, typer.Option(help="Also tensorboard, trackio or wandb; may be given again.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of split, templates, first weights and order.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
@@ -64,6 +71,8 @@ def sft(
         "gene_dropout": gene_dropout,
         "loss": loss,
         "patience": patience,
+        "lora_rank": lora_rank,
+        "report_to": report_to,
         "seed": seed,
     }
     chosen = _profile(task_class, profile) | {key: value for key, value in flags.items() if value is not None}
@@ -82,7 +91,8 @@ def sft(
         "training": config.model_dump(mode="json"),
         "tiny": tiny.model_dump(mode="json") if tiny else None,
     }
-    with RunRecord(out / "run.json", config=settings, seeds={"seed": seed}) as record:
+    main = os.environ.get("RANK", "0") == "0"
+    with RunRecord(out / "run.json" if main else None, config=settings, seeds={"seed": seed}) as record:
         cells = load_dataset(data, label=label)
         trained = train_task(
             cells,
@@ -94,6 +104,7 @@ def sft(
             tiny=tiny,
             top_k=top_k,
             seed=seed,
+            metrics=[host.metrics.get(name) for name in made.metrics] if config.eval_examples else (),
             data_name=data,
             device=device,
             resume=resume,
@@ -101,7 +112,8 @@ def sft(
         source = Path(data) if Path(data).exists() else None
         record.add_data(data, source, cells=int(cells.n_obs), sentences=trained.task_model.data["checksum"])
         record.device = str(trained.model.device)
-    _report(trained)
+    if main:
+        _report(trained)
 
 
 @app.command("pretrain")

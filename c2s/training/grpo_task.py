@@ -1,0 +1,114 @@
+"""From a model that was fine-tuned on a task to one that was trained on the task's rewards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from c2s.errors import ConfigError, ObsError
+from c2s.training.grpo import GRPOResult, train_grpo
+from c2s.training.grpo_config import GRPOConfig
+from c2s.training.pipeline import GENES_FILE, SPLIT_FILE, TASK_FILE, TaskModel
+from c2s.training.rewards import RewardLike
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from c2s.models.loading import LanguageModel
+    from c2s.sentences import CellSentences
+    from c2s.tasks import Task
+
+
+def train_task_grpo(
+    trained: TaskModel,
+    task: Task,
+    data: AnnData | CellSentences,
+    *,
+    rewards: RewardLike | Sequence[RewardLike],
+    out: str | os.PathLike[str],
+    config: GRPOConfig | None = None,
+    validation_cells: int = 64,
+    resume: bool = False,
+    show_progress: bool = True,
+) -> GRPOResult:
+    """Train a task's model on rewards of its answers, on the cells it was fine-tuned on.
+
+    Parameters
+    ----------
+    trained
+        What `train_task` made; its prompts, genes per cell and split are kept. Its weights are trained in place.
+    task
+        The same task.
+    data
+        The cells it was fine-tuned on. Answers are drawn for those of the training part.
+    rewards, out, config, resume, show_progress
+        As for `train_grpo`. The folder is again one that `TaskModel.load` reads; it has no calibration, which
+        belonged to the weights before.
+    validation_cells
+        Most cells of the validation part that are answered at each evaluation, by whose rewards the best weights
+        are kept; 0 keeps the last weights.
+
+    Returns
+    -------
+    GRPOResult
+
+    Raises
+    ------
+    ConfigError
+        The model's split was not kept.
+    ObsError
+        The cells of the split are not in the data.
+    C2SError
+        Whatever `train_grpo` raises.
+    """
+    from c2s.sentences import CellSentences, to_cell_sentences
+
+    if trained.split is None:
+        raise ConfigError(
+            f"model {trained.path}",
+            [f"it has no {SPLIT_FILE}, which says what it was fine-tuned on"],
+            fix="train it with this version: c2s train sft.",
+        )
+    split, source = trained.split, Path(trained.path)
+    if isinstance(data, CellSentences):
+        sentences = data
+    else:
+        sentences = to_cell_sentences(data, top_k=trained.top_k, show_progress=show_progress)
+    here = set(sentences.table["cell_id"].to_pylist())
+    missing = [cell for cell in split.ids("train") if cell not in here]
+    if missing:
+        raise ObsError(
+            f"{len(missing)} of the {len(split.ids('train'))} cells that the model was fine-tuned on are not in "
+            f"the data, first {missing[0]!r}.",
+            fix="give the data it was fine-tuned on.",
+        )
+    train = task.examples(sentences.select(split.ids("train")), trained.templates, seed=trained.seed)
+    held = [cell for cell in split.ids("validation") if cell in here]
+    chosen = np.sort(np.random.default_rng(trained.seed).permutation(len(held))[:validation_cells])
+    validation = None
+    if len(chosen):
+        validation = task.examples(
+            sentences.select([held[i] for i in chosen]), trained.templates, seed=trained.seed
+        )
+
+    def also_write(model: LanguageModel, folder: Path) -> None:
+        for name in (TASK_FILE, SPLIT_FILE, GENES_FILE):
+            if (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+
+    return train_grpo(
+        trained.model,
+        train,
+        rewards=rewards,
+        out=out,
+        config=config,
+        validation=validation,
+        resume=resume,
+        show_progress=show_progress,
+        also_write=also_write,
+    )
