@@ -41,10 +41,13 @@ class _SlotLayer(CacheLayerMixin):
         self.owner = owner
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Reserve the rows, once the shapes are known; memory that is never written is never touched."""
+        """Reserve the rows, once the shapes are known.
+
+        Zeros, since a column that is masked counts as 0 times what is there: left-over memory may hold NaN.
+        """
         slots, capacity = self.owner.slots, self.owner.capacity
         self.keys, self.values = (
-            part.new_empty((slots, part.shape[1], capacity, part.shape[3])) for part in (key_states, value_states)
+            part.new_zeros((slots, part.shape[1], capacity, part.shape[3])) for part in (key_states, value_states)
         )
         self.is_initialized = True
 
