@@ -1,15 +1,15 @@
 """Supervised fine-tuning, ours and the peer's, from the same checkpoint, on the same examples, in one run.
 
-``python benchmarks/sft.py [--quick]``. The 700 cells of `pbmc68k_reduced` and the prompts and answers of the peer's
-own templates: naming the cell type (64 genes a cell; few supervised tokens), and writing the cell of a given type
-(all its genes; nearly all tokens are supervised, and lengths differ). The peer's `fine_tune` formats, tokenises and
-trains, padding each batch to its longest example; ours trains on the formatted examples. Both start from the same
-folder, take as many steps with as many examples, AdamW, the same learning rate falling along a line, and answer-only
-loss. Time is from the call to the trained weights; neither evaluates, and ours also writes its folder.
+``python benchmarks/sft.py [--quick]``. The 700 cells of `pbmc68k_reduced` and the prompts and answers of the
+peer's own templates: naming the cell type (64 genes a cell; few supervised tokens), and writing the cell of a given
+type (all its genes; nearly all tokens are supervised, and lengths differ). The peer's `fine_tune` tokenises and
+trains, padding each batch to its longest example. Both start from the same folder, take as many steps with as many
+examples, AdamW, the same learning rate falling along a line, and answer-only loss. Time is from the call to the
+trained weights; neither evaluates, and ours also writes its folder.
 
-The peer's package calls `Trainer(tokenizer=...)`, which transformers 5 no longer takes; that argument is renamed for
-it here, and nothing else is changed. What is compared is supervised tokens per second; that both learn equally well
-is shown by the loss on the same 140 held-out examples after training.
+The peer's package calls `Trainer(tokenizer=...)`, which transformers 5 no longer takes; that argument is renamed
+for it here, and nothing else is changed. What is compared is supervised tokens per second; that both learn equally
+well is shown by the loss on the same 140 held-out examples after training.
 """
 
 from __future__ import annotations
