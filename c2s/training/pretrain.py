@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from c2s.training.streaming import StreamTrainer
 
 #: Settings of the tiny model; the paper's are `SFTConfig.paper(loss="full")`.
-DEFAULTS = SFTConfig(loss="full", epochs=1.0, length_window=0)
+DEFAULTS = SFTConfig(loss="full", epochs=1.0)
 #: Texts of the stream that a tokenizer is learned from, where the corpus has none.
 _SAMPLE = 5000
 
@@ -75,8 +75,8 @@ def pretrain_corpus(
         ``"tiny"``, the name or folder of a model (see `c2s.load_model`), or a loaded one, trained in place. The
         tokenizer of ``"tiny"`` is the corpus's own where it has one, and is else learned from its first examples.
     config
-        See `SFTConfig`; ``loss="full"`` reads whole texts, as pretraining does. ``gene_dropout`` and
-        ``length_window`` do not apply to a stream. ``eval_every`` defaults to a tenth of the run.
+        See `SFTConfig`; ``loss="full"`` reads whole texts, as pretraining does. ``gene_dropout`` does not apply to
+        a stream. ``eval_every`` defaults to a tenth of the run.
     tiny
         Shape of the tiny model; its context defaults to the corpus's budget.
     tasks
@@ -176,6 +176,8 @@ def _check(
     problems = [f"the corpus has no task {task!r}" for task in tasks or () if task not in known]
     if config.gene_dropout:
         problems.append(f"gene_dropout is {config.gene_dropout:g}, and a stream's texts are read as they are")
+    if config.padding_free:
+        problems.append("padding_free is set, and a stream pads (little, with length_window)")
     if buffer_size < 0:
         problems.append(f"buffer_size is {buffer_size}")
     if validation_examples < 0:
@@ -320,6 +322,7 @@ def _make_trainer(
         buffer_size=buffer_size,
         seed=config.seed,
         too_long=too_long,
+        window=config.length_window * config.gradient_accumulation,
         start=read_position(start.checkpoint, rank),
     )
     # Each process keeps a record, since patience reads it; the first one's goes with the model.

@@ -1,8 +1,10 @@
 """Batches from a corpus's stream, and the trainer that reads them; import it only to train.
 
-The position in the data is a plain number: how many examples of which epoch this process has read. The stream is
-the same for the same seed and epoch, so a resumed run reads past that many, without tokenising them, and goes on
-with the very next one.
+The stream is cut into windows of so many batches. The examples of a window are sorted by length before they are cut
+into batches, which are then shuffled: little padding, and still short and long ones in turn. The position in the data
+is plain numbers: how many examples of which epoch came before the window, and how many of its batches were handed
+out. The stream is the same for the same seed and epoch, so a resumed run reads past that many, without tokenising
+them, makes the same window again, and goes on with the very next batch.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,14 +41,29 @@ class Position:
     epoch
         Pass over the corpus, from 0.
     read
-        Examples of this epoch that were read.
+        Examples of this epoch that were read before the window.
     too_long
-        Examples of all epochs that were left out because the context is too short for them.
+        Examples of all epochs before the window that were left out because the context is too short for them.
+    batches
+        Batches of the window that were handed out.
     """
 
     epoch: int = 0
     read: int = 0
     too_long: int = 0
+    batches: int = 0
+
+
+@dataclass(frozen=True)
+class _HandedOut:
+    """A batch that was handed out: its number, where to go on after it, and what the record says of it."""
+
+    number: int
+    after: Position
+    epoch: int = 0
+    read: int = 0
+    too_long: int = 0
+    padded: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,8 @@ class StreamedBatches(IterableDataset[Batch]):
     too_long
         ``"error"`` for an example that does not fit the context; ``"skip"`` leaves it out, and counts it. None is
         ever cut.
+    window
+        Batches whose examples are sorted by length together; 0 or 1 keeps the order of the stream.
     start
         Where to begin.
 
@@ -99,24 +118,61 @@ class StreamedBatches(IterableDataset[Batch]):
         buffer_size: int,
         seed: int,
         too_long: Literal["skip", "error"],
+        window: int = 0,
         start: Position = Position(),
     ) -> None:
         self.corpus, self.model, self.part, self.tasks = corpus, model, part, tasks
         self.rank, self.world_size, self.batch_size = rank, world_size, batch_size
         self.buffer_size, self.seed, self.too_long, self.start = buffer_size, seed, too_long, start
-        self._handed_out = 0
-        # A loader may ask for a batch before it needs it, so the position is kept for each of the last ones.
-        self._positions: deque[tuple[int, Position]] = deque([(0, start)], maxlen=4096)
+        self.window = max(window, 1)
+        # A loader may ask for a batch before it needs it, so what was said of each of the last ones is kept.
+        self._handed_out = deque([_HandedOut(0, start)], maxlen=4096)
 
     def position(self, batches: int) -> Position:
-        """Return how far the first `batches` batches since the start have read."""
-        return next(position for number, position in reversed(self._positions) if number == batches)
+        """Return where to go on after the first `batches` batches since the start."""
+        return self._after(batches).after
+
+    def told(self, first: int, last: int) -> dict[str, int]:
+        """Return how far was read for batch `last`, and the tokens with padding of the batches after `first`."""
+        at = self._after(last)
+        padded = sum(self._after(number).padded for number in range(first + 1, last + 1))
+        return {"epoch": at.epoch, "read": at.read, "too_long": at.too_long, "padded_tokens": padded}
+
+    def _after(self, batches: int) -> _HandedOut:
+        return next(batch for batch in reversed(self._handed_out) if batch.number == batches)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield full batches for ever."""
-        ids: list[str] = []
-        encoded: list[tuple[list[int], int]] = []
-        epoch, too_long, before = self.start.epoch, self.start.too_long, self.start.read
+        number, skip = 0, self.start.batches
+        before = Position(self.start.epoch, self.start.read, self.start.too_long)
+        for examples, after in self._windows(before):
+            lengths = np.array([len(tokens) for _, (tokens, _) in examples])
+            order = np.arange(len(examples)) if self.window == 1 else np.argsort(lengths, kind="stable")
+            chunks = order.reshape(-1, self.batch_size)
+            np.random.default_rng([self.seed, before.epoch, before.read]).shuffle(chunks)
+            for place, chunk in enumerate(chunks.tolist()):
+                if place < skip:
+                    continue
+                number += 1
+                last = place + 1 == len(chunks)
+                batch = [examples[i] for i in chunk]
+                self._handed_out.append(
+                    _HandedOut(
+                        number,
+                        after if last else replace(before, batches=place + 1),
+                        after.epoch,
+                        after.read,
+                        after.too_long,
+                        int(lengths[chunk].max()) * self.batch_size,
+                    )
+                )
+                yield Batch([name for name, _ in batch], [tokens for _, tokens in batch])
+            before, skip = after, 0
+
+    def _windows(self, start: Position) -> Iterator[tuple[list[tuple[str, tuple[list[int], int]]], Position]]:
+        """Yield the examples of each window in the order of the stream, and where the next window begins."""
+        waiting: list[tuple[str, tuple[list[int], int]]] = []
+        epoch, too_long, before = start.epoch, start.too_long, start.read
         while True:
             found = False
             for read, name, tokens in self._examples(epoch, before):
@@ -124,13 +180,10 @@ class StreamedBatches(IterableDataset[Batch]):
                     too_long += 1
                     continue
                 found = True
-                ids.append(name)
-                encoded.append(tokens)
-                if len(ids) == self.batch_size:
-                    self._handed_out += 1
-                    self._positions.append((self._handed_out, Position(epoch, read, too_long)))
-                    yield Batch(ids, encoded)
-                    ids, encoded = [], []
+                waiting.append((name, tokens))
+                if len(waiting) == self.window * self.batch_size:
+                    yield waiting, Position(epoch, read, too_long)
+                    waiting = []
             if not found and not before:
                 raise TrainingError(
                     f"the stream of process {self.rank} holds no example that fits the context of "
@@ -173,7 +226,7 @@ class StreamedBatches(IterableDataset[Batch]):
 
 
 class StreamRecord(TrainingRecord):
-    """A record whose steps also say how far the data were read (of the first process)."""
+    """A record whose steps also say how far the data were read and what padding cost (of the first process)."""
 
     batches: StreamedBatches
     per_step: int = 1
@@ -182,8 +235,14 @@ class StreamRecord(TrainingRecord):
     def add(self, line: dict[str, Any]) -> None:
         """Append one line."""
         if "loss" in line:
-            at = self.batches.position((line["step"] - self.first_step) * self.per_step)
-            line = line | {"read": at.read, "too_long": at.too_long, "epoch": at.epoch}
+            last = (line["step"] - self.first_step) * self.per_step
+            told = self.batches.told(last - self.per_step, last)
+            seconds = max(line["seconds"], 1e-9)
+            rates = {
+                "tokens_per_second": round(line["tokens"] / seconds, 1),
+                "padded_tokens_per_second": round(told["padded_tokens"] / seconds, 1),
+            }
+            line = line | told | rates
         super().add(line)
 
 

@@ -72,7 +72,7 @@ def batches(corpus: Corpus, **options: Any) -> StreamedBatches:
 
 
 def test_the_loss_of_every_task_falls(corpus: Corpus, tmp_path: Path) -> None:
-    result = train(corpus, tmp_path / "out", max_steps=24, eval_every=12)
+    result = train(corpus, tmp_path / "out", max_steps=24, eval_every=12, length_window=0)
     assert result.losses[-1] < 0.7 * result.losses[0]
     first, last = (line["evaluation"] for line in result.history if "evaluation" in line)
     assert {key for key in first if "/" in key} == {f"loss/{task}" for task in TASKS}
@@ -120,6 +120,51 @@ def test_a_stream_goes_on_with_the_very_next_example(corpus: Corpus, start: Posi
     assert [batch.ids for batch in islice(batches(corpus, start=start), 12)] == whole[before:]
 
 
+def test_a_window_pads_less_reads_the_same_examples_and_mixes_short_with_long(corpus: Corpus) -> None:
+    n = 8 * 4  # batches of four, in windows of eight
+    plain, sorted_ = (list(islice(batches(corpus, batch_size=4, window=w), 24)) for w in (0, 8))
+    for first in range(0, 24, 8):
+        one, other = ([i for b in found[first : first + 8] for i in b.ids] for found in (plain, sorted_))
+        assert len(one) == n and sorted(one) == sorted(other) and one != other
+
+    def padded(found: list[Any]) -> int:
+        return sum(4 * max(len(tokens) for tokens, _ in batch.encoded) for batch in found)
+
+    real = sum(len(tokens) for batch in plain for tokens, _ in batch.encoded)
+    assert padded(sorted_) - real < 0.4 * (padded(plain) - real)
+    longest = [max(len(tokens) for tokens, _ in batch.encoded) for batch in sorted_[:8]]
+    assert longest != sorted(longest)
+    assert [b.ids for b in sorted_] == [b.ids for b in islice(batches(corpus, batch_size=4, window=8), 24)]
+
+
+def test_a_windowed_stream_goes_on_with_the_very_next_batch_wherever_it_was_stopped(in_words: Corpus) -> None:
+    """Within a window, at its end, in the next epoch, with examples that are left out."""
+    options = {"batch_size": 4, "window": 5, "context": 60}
+    whole = batches(in_words, **options)
+    found, places, told = [], [], []
+    for number, batch in enumerate(islice(whole, 60), start=1):
+        found.append(batch.ids)
+        places.append(whole.position(number))
+        told.append(whole.told(number - 1, number))
+    assert places[-1].epoch >= 1 and places[-1].too_long > 0
+    for stop in (1, 3, 4, 5, 6, 33, 44):
+        again = batches(in_words, **options, start=places[stop - 1])
+        assert [batch.ids for batch in islice(again, 8)] == found[stop : stop + 8]
+        assert [again.position(k) for k in range(1, 9)] == places[stop : stop + 8]
+        assert [again.told(k - 1, k) for k in range(1, 9)] == told[stop : stop + 8]
+
+
+def test_the_record_tells_tokens_from_padding(corpus: Corpus, tmp_path: Path) -> None:
+    result = train(corpus, tmp_path / "out", max_steps=2, gradient_accumulation=2, length_window=0)
+    read = list(islice(batches(corpus, batch_size=8), 4))
+    steps = [line for line in result.history if "loss" in line]
+    for line, pair in zip(steps, (read[:2], read[2:]), strict=True):
+        lengths = [[len(tokens) for tokens, _ in batch.encoded] for batch in pair]
+        assert line["tokens"] == sum(map(sum, lengths))
+        assert line["padded_tokens"] == sum(8 * max(each) for each in lengths) > line["tokens"]
+        assert 0 < line["tokens_per_second"] < line["padded_tokens_per_second"]
+
+
 @pytest.mark.parametrize("stop_at", [3, 5])
 def test_a_stopped_run_ends_in_the_same_weights(
     in_words: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
@@ -143,7 +188,7 @@ def test_a_stopped_run_ends_in_the_same_weights(
     result = train(in_words, tmp_path / "out", resume=True, **options)
 
     def lines(run: Any) -> list[dict[str, Any]]:
-        return [{k: v for k, v in line.items() if k != "seconds"} for line in run.history]
+        return [{k: v for k, v in line.items() if "second" not in k} for line in run.history]
 
     assert lines(result) == lines(whole)
     assert lines(whole)[-2]["too_long"] > 0
@@ -241,7 +286,7 @@ def test_two_processes_train_together_each_on_its_own_share(corpus: Corpus, tmp_
     done = subprocess.run(
         [*command, "-m", "c2s", "train", "pretrain", "--corpus", str(corpus.path), "--out", str(tmp_path / "out"),
          "--max-steps=4", "--batch-size=4", "--device=cpu", "--option=context_length=256",
-         "--option=save_steps=2", *options],
+         "--option=save_steps=2", "--option=length_window=0", *options],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
