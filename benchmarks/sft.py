@@ -1,8 +1,8 @@
 """Supervised fine-tuning, ours and the peer's, from the same checkpoint, on the same examples, in one run.
 
 ``python benchmarks/sft.py [--quick]``. The 700 cells of `pbmc68k_reduced` and the prompts and answers of the
-peer's own templates: naming the cell type (64 genes a cell; few supervised tokens), and writing the cell of a given
-type (all its genes; nearly all tokens are supervised, and lengths differ). The peer's `fine_tune` tokenises and
+peer's own templates: naming the cell type (64 genes a cell; few supervised tokens), and writing the cell of a type
+(all its genes; nearly all tokens are supervised, and lengths differ). The peer's `fine_tune` tokenises and
 trains, padding each batch to its longest example. Both start from the same folder, take as many steps with as many
 examples, AdamW, the same learning rate falling along a line, and answer-only loss. Time is from the call to the
 trained weights; neither evaluates, and ours also writes its folder.
