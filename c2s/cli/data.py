@@ -10,12 +10,14 @@ import typer
 if TYPE_CHECKING:
     from c2s.data.manifest import Manifest
     from c2s.data.store import Store
+    from c2s.tasks import Dataset
 
 app = typer.Typer(no_args_is_help=True, help="List, inspect, fetch and verify datasets.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a dataset, or a manifest (.yaml).")]
 _OVERFLOW: dict[str, Any] = {"TITLE": "ellipsis"}
+_PLACES = {"package": "here", "mirror": "in the mirror", "store": "in the store", "": "not here"}
 _COLOURS = {"ok": "green", "recorded": "yellow", "absent": "dim", "refused": "bold red"}
 
 
@@ -54,9 +56,13 @@ def list_datasets(
 @app.command("info")
 def info(name: Name, as_json: Json = False) -> None:
     """Show a manifest, and where its files are or will be."""
-    from c2s.data.catalogue import find_manifest
+    from c2s.data.catalogue import dataset_without_manifest, find_manifest
     from c2s.data.store import store
 
+    brought = dataset_without_manifest(name)
+    if brought is not None:
+        _info_of_plugin(*brought, as_json=as_json)
+        return
     place, manifest = store(), find_manifest(name)
     if as_json:
         print(json.dumps(manifest.model_dump(), indent=2))
@@ -77,21 +83,56 @@ def info(name: Name, as_json: Json = False) -> None:
         value = getattr(manifest, key)
         if value is not None:
             print(f"  {key}: {value}")
-    for key in ("overlaps", "fallbacks"):
+    for key, words in (("overlaps", "overlaps"), ("fallbacks", "fallbacks, best first")):
         if getattr(manifest, key):
-            print(f"  {key}: {', '.join(getattr(manifest, key))}")
+            print(f"  {words}: {', '.join(getattr(manifest, key))}")
     for standard, source in manifest.columns.items():
         print(f"  column {standard}: {source if isinstance(source, str) else f'always {source.value!r}'}")
     if manifest.note:
         print(f"  note: {manifest.note}")
+    if manifest.simulation is not None:
+        from c2s.data.simulated_files import simulated_path
+
+        told = ", ".join(f"{key}={value!r}" for key, value in manifest.simulation.arguments.items())
+        made = simulated_path(place.home, manifest)
+        print(f"  simulated by: c2s.data.simulate.{manifest.simulation.function}({told})")
+        print(f"  kept at: {made}{'' if made.is_file() else ' (made when it is first used)'}")
     for file in manifest.files:
         size = f"{file.bytes:,} bytes" if file.bytes else "size not known"
-        print(f"  file {file.name} ({file.role}, {size}): {place.whereabouts(manifest, file) or 'not here'}")
+        where = place.whereabouts(manifest, file)
+        print(f"  file {file.name} ({file.role}, {size}): {_PLACES[where]}")
         print(f"    sha256: {file.sha256 or f'not stated: {file.sha256_reason}'}")
         for url in file.urls:
             print(f"    {url}")
-        if file.package is None:
+        if file.package is not None:
+            print(f"    comes with: {file.package.partition(':')[0]}")
+        elif file.urls or where == "store":
             print(f"    in the store: {place.place(manifest, file)}")
+        elif not where and file.sha256:
+            print("    no address: set C2S_DATA_MIRROR to a folder that holds it, under any name;")
+            print(f"    or put it at {place.place(manifest, file)}")
+        elif not where:
+            print(f"    no address, and no sum to find it by in a mirror: put it at {place.place(manifest, file)}")
+
+
+def _info_of_plugin(dataset: Dataset, plugin: str, *, as_json: bool) -> None:
+    """Show what a plugin says of a dataset that has no manifest."""
+    about = {
+        "name": dataset.name,
+        "title": dataset.title,
+        "citation": dataset.citation,
+        "licence": dataset.licence,
+        "label": dataset.label,
+        "plugin": plugin,
+    }
+    if as_json:
+        print(json.dumps(about, indent=2))
+        return
+    print(f"{dataset.name}: {dataset.title}")
+    for key in ("citation", "licence", "label", "plugin"):
+        if about[key]:
+            print(f"  {key}: {about[key]}")
+    print(f"  no manifest: the plugin makes or finds it itself; --data {dataset.name} uses it.")
 
 
 @app.command("fetch")
@@ -217,9 +258,11 @@ def _load(wanted: list[Manifest], missing: set[str]) -> dict[str, str]:
             continue
         if hasattr(found, "obs"):
             columns = ", ".join(column for column in manifest.columns if column in found.obs)
-            said[manifest.name] = f"{found.n_obs:,} cells x {found.n_vars:,} genes; {columns}"
+            rows = "wells" if manifest.matrix == "level3" else "cells"
+            said[manifest.name] = f"{found.n_obs:,} {rows} x {found.n_vars:,} genes; {columns}"
         else:
-            said[manifest.name] = f"{type(found).__name__} of {len(found):,}"
+            kinds = {"GeneSets": "gene sets", "DataFrame": "rows"}
+            said[manifest.name] = f"{len(found):,} {kinds.get(type(found).__name__, 'files')}"
     return said
 
 

@@ -123,6 +123,19 @@ def plugin_manifests() -> dict[str, Manifest]:
     return found
 
 
+def dataset_without_manifest(name: str) -> tuple[Dataset, str] | None:
+    """Return a dataset that a plugin brings without a manifest, and the plugin's name; None for any other name."""
+    from c2s.plugins import default_host
+
+    if name in shipped_names():
+        return None
+    for entry in plugin_entries():
+        if entry.name == name:
+            dataset = default_host().datasets.get(name)
+            return None if isinstance(dataset.load, LoadManifest) else (dataset, entry.owner.plugin)
+    return None
+
+
 def find_manifest(name: str | os.PathLike[str]) -> Manifest:
     """Return the manifest of this name, or the one in a YAML file.
 
@@ -143,6 +156,12 @@ def find_manifest(name: str | os.PathLike[str]) -> Manifest:
         return brought[wanted]
     from c2s.registry import did_you_mean
 
+    plain = dataset_without_manifest(wanted)
+    if plain is not None:
+        raise RegistryError(
+            f"dataset {wanted!r} has no manifest: the plugin {plain[1]} makes or finds it itself.",
+            fix=f"load it with --data {wanted} or c2s.load_dataset; `c2s data info {wanted}` says what it is.",
+        )
     known = sorted({*shipped_names(), *brought})
     raise RegistryError(
         f"unknown dataset {wanted!r}.{did_you_mean(wanted, known)}", fix="`c2s data list` shows what there is."

@@ -13,6 +13,7 @@ import yaml
 
 from c2s.data.catalogue import (
     dataset_of_manifest,
+    dataset_without_manifest,
     find_manifest,
     holds_cells,
     manifest_folder,
@@ -204,6 +205,17 @@ def test_a_plugin_brings_a_manifest(monkeypatch, manifest_file):
     assert len(found) == len(ALL) + 1
     with pytest.warns(C2SWarning, match="'gone' is left out"):
         assert find_manifest("my_cells") is found["my_cells"]
+
+
+def test_a_dataset_of_a_plugin_without_a_manifest_is_not_called_unknown(monkeypatch, manifest_file):
+    made = dataset_of_manifest(manifest_file("my_cells")).__class__("plain", "made by hand", lambda: None)
+    host_with(monkeypatch, plain=made, my_cells=dataset_of_manifest(manifest_file("my_cells")))
+    assert dataset_without_manifest("plain") == (made, "some")
+    for other in ("my_cells", "pbmc3k", "nothing"):
+        assert dataset_without_manifest(other) is None
+    with pytest.raises(RegistryError, match="'plain' has no manifest: the plugin some makes") as caught:
+        find_manifest("plain")
+    assert "c2s data info plain" in caught.value.fix
 
 
 def test_a_plugin_cannot_replace_a_manifest(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ from loopback_site import sha256
 
 from c2s.cli import main
 from c2s.data.catalogue import shipped_manifests
+from c2s.tasks import Dataset
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +87,7 @@ def test_info_says_everything(run, table):
         assert said in out
     _, out, _ = run("data", "info", "kang_2018")
     assert "https://ndownloader.figshare.com/files/34464122" in out
-    assert "fallbacks: kang_ifnb, kang_control" in out
+    assert "fallbacks, best first: kang_ifnb, kang_control, simulated_cytokines" in out
     _, out, _ = run("data", "info", "dong_2023")
     assert "not stated: neither pertpy nor Dryad states one" in out
     _, out, _ = run("data", "info", table, "--json")
@@ -94,6 +95,35 @@ def test_info_says_everything(run, table):
     code, _, err = run("data", "info", "pbmc3")
     assert code == 2
     assert "Did you mean 'pbmc3k'" in err
+
+
+def test_info_says_where_a_file_is_or_how_it_can_be_had(run, tmp_path):
+    home = tmp_path / "home"
+    _, out, _ = run("data", "info", "pbmc3k")
+    assert "set C2S_DATA_MIRROR to a folder that holds it, under any name" in out
+    assert f"or put it at {home / 'pbmc3k' / 'pbmc3k_2638.h5ad'}" in out
+    _, out, _ = run("data", "info", "retina_zuo2024")
+    final = home / "retina_zuo2024" / "retina_zuo2024.h5ad"
+    assert f"no sum to find it by in a mirror: put it at {final}" in out
+    final.parent.mkdir(parents=True)
+    final.write_bytes(b"x")
+    _, out, _ = run("data", "info", "retina_zuo2024")
+    assert "): in the store\n    sha256: not stated" in out and "no address" not in out
+    _, out, _ = run("data", "info", "pbmc68k_reduced")
+    assert "): here\n" in out and "comes with: scanpy" in out
+    _, out, _ = run("data", "info", "simulated_atlas")
+    assert "simulated by: c2s.data.simulate.atlas(n_cells=3000, seed=0)" in out
+    assert "(made when it is first used)" in out
+
+
+def test_info_of_what_a_plugin_brings_without_a_manifest(run, monkeypatch):
+    made = Dataset("plain", "Made by hand", lambda: None, citation="Somebody (2020).", label="kind")
+    monkeypatch.setattr("c2s.data.catalogue.dataset_without_manifest", lambda name: (made, "some"))
+    code, out, _ = run("data", "info", "plain")
+    assert code == 0
+    assert out.splitlines()[0] == "plain: Made by hand"
+    assert "citation: Somebody (2020)." in out and "plugin: some" in out and "licence" not in out
+    assert json.loads(run("data", "info", "plain", "--json")[1])["label"] == "kind"
 
 
 def test_fetch_path_and_verify_of_a_manifest_of_ones_own(run, table, tmp_path):
@@ -107,7 +137,7 @@ def test_fetch_path_and_verify_of_a_manifest_of_ones_own(run, table, tmp_path):
     assert run("data", "path", table, "a.csv")[1].strip() == str(final)
     code, out, _ = run("data", "verify", table, "--load")
     assert code == 0
-    assert "DataFrame of 1" in out
+    assert "1 rows" in out
     assert "1 of 1 files are here and sound." in out
     final.write_text("x,y\n1,3\n")
     code, out, _ = run("data", "verify", table, "--json")

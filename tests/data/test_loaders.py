@@ -181,6 +181,11 @@ def test_interactions_have_genes(tmp_path):
     assert table["genes_b"].tolist() == [("BBB", "CCC"), ("AAA",)]
     (tmp_path / "p.tsv").write_text("symbol_a\tsymbol_b\nA\tB\n")
     assert read_interactions({"pairs": tmp_path / "p.tsv"})["genes_b"].tolist() == [("B",)]
+    (tmp_path / "p.tsv").write_text("symbol_a\tsymbol_b\n\tB\nA\t\nC\tD\n")
+    assert read_interactions({"pairs": tmp_path / "p.tsv"})["genes_a"].tolist() == [("C",)]
+    (tmp_path / "p.tsv").write_text("symbol_a\tsymbol_b\n\tB\n")
+    with pytest.raises(InputFileError, match="no pair in"):
+        read_interactions({"pairs": tmp_path / "p.tsv"})
     with pytest.raises(InputFileError, match="need the role"):
         read_interactions({"genes": tmp_path / "g.csv"})
     with pytest.raises(InputFileError, match="lacks the column"):
@@ -423,4 +428,6 @@ def test_the_real_plate_and_the_real_interactions(mirror):
     assert (plate.obs["pert_type"] == "ctl_vehicle").sum() == 22
     assert {"CD44", "TP53"} <= set(plate.var_names)
     assert len(load_manifest("cellphonedb")) == 2911
-    assert len(load_manifest("biogrid")) == 211_506
+    pairs = load_manifest("biogrid")
+    assert len(pairs) == 209_890  # 1,616 of the file's 211,506 have a partner without a symbol
+    assert all(isinstance(gene, str) for genes in pairs["genes_a"] for gene in genes)

@@ -14,7 +14,7 @@ from c2s.data.simulate.count_model import CountModel, shipped_counts
 from c2s.data.simulate.draw import cell_uniforms, choose, draw_counts, stream
 from c2s.data.simulate.options import AtlasOptions
 from c2s.data.simulate.programs import LEAK, Profiles, build_profiles, kinds, programs
-from c2s.data.simulate.truth import Simulated, Truth, attach
+from c2s.data.simulate.truth import Simulated, Truth, labelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,11 +246,7 @@ def atlas(
     ConfigError
         An option is unknown or has a bad value.
     """
-    import anndata
-    import pandas as pd
-
     chosen = AtlasOptions.of(options, **more)
     plan = AtlasPlan(chosen, model or shipped_counts(), seed)
     counts, obs = plan.cells(0, chosen.n_cells)
-    adata = anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=list(plan.profiles.genes)))
-    return attach(adata, plan.truth(), f"c2s.data.simulate.atlas, seed {seed}")
+    return labelled(counts, obs, plan.profiles.genes, plan.truth())

@@ -14,7 +14,7 @@ from c2s.data.simulate.draw import cell_uniforms, draw_counts, stream
 from c2s.data.simulate.options import CytokineOptions
 from c2s.data.simulate.programs import CellKind, Profiles, build_profiles, kinds, programs
 from c2s.data.simulate.responses import added, donor_rows, factor_row, gene_effects, kinetics, lineage_of
-from c2s.data.simulate.truth import Simulated, Truth, attach
+from c2s.data.simulate.truth import Simulated, Truth, labelled
 
 #: ``obs["perturbation"]`` of unstimulated cells.
 CONTROL = "control"
@@ -80,7 +80,6 @@ def cytokines(
     ConfigError
         An option is unknown or has a bad value.
     """
-    import anndata
     import pandas as pd
 
     chosen = CytokineOptions.of(options, **more)
@@ -129,8 +128,7 @@ def cytokines(
         },
         index=cell_names(0, n),
     )
-    adata = anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=list(profiles.genes)))
-    return attach(adata, truth, f"c2s.data.simulate.cytokines, seed {seed}")
+    return labelled(counts, obs, profiles.genes, truth)
 
 
 def _truth(

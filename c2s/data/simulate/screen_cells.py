@@ -14,7 +14,7 @@ from c2s.data.simulate.draw import cell_uniforms, draw_counts, stream
 from c2s.data.simulate.options import ScreenOptions
 from c2s.data.simulate.programs import Profiles, build_profiles, kinds, programs
 from c2s.data.simulate.responses import added, donor_rows, factor_row, gene_effects
-from c2s.data.simulate.truth import Simulated, Truth, attach
+from c2s.data.simulate.truth import Simulated, Truth, labelled
 
 #: The two contexts, as in ``obs["context"]``, and the name of no drug in ``obs["perturbation"]``.
 PRESENT, ISOLATED, VEHICLE = "interferon-present", "isolated", "vehicle"
@@ -107,7 +107,6 @@ def drug_screen(
     ConfigError
         An option is unknown or has a bad value.
     """
-    import anndata
     import pandas as pd
 
     chosen = ScreenOptions.of(options, **more)
@@ -165,8 +164,7 @@ def drug_screen(
         },
         index=cell_names(0, n),
     )
-    adata = anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=list(profiles.genes)))
-    return attach(adata, truth, f"c2s.data.simulate.drug_screen, seed {seed}")
+    return labelled(counts, obs, profiles.genes, truth)
 
 
 def _truth(

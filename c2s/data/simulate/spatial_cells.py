@@ -15,7 +15,7 @@ from c2s.data.simulate.draw import cell_uniforms, choose, draw_counts, stream
 from c2s.data.simulate.options import SpatialOptions
 from c2s.data.simulate.programs import LEAK, Profiles, build_profiles, kinds, programs
 from c2s.data.simulate.responses import donor_rows
-from c2s.data.simulate.truth import Simulated, Truth, attach
+from c2s.data.simulate.truth import Simulated, Truth, labelled
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -86,7 +86,6 @@ def spatial(
     ConfigError
         An option is unknown or has a bad value.
     """
-    import anndata
     import pandas as pd
 
     chosen = SpatialOptions.of(options, **more)
@@ -121,10 +120,10 @@ def spatial(
         },
         index=cell_names(0, n),
     )
-    adata = anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=list(profiles.genes)))
-    adata.obsm["spatial"] = places
-    adata.obsm[EXPOSURE] = pd.DataFrame(exposure, index=obs.index, columns=list(truth.interactions))
-    return attach(adata, truth, f"c2s.data.simulate.spatial, seed {seed}")
+    made = labelled(counts, obs, profiles.genes, truth)
+    made.adata.obsm["spatial"] = places
+    made.adata.obsm[EXPOSURE] = pd.DataFrame(exposure, index=obs.index, columns=list(truth.interactions))
+    return made
 
 
 def _places(chosen: SpatialOptions, seed: int) -> tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.int64]]:

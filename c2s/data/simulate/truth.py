@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from c2s.errors import ObsError
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import scipy.sparse as sp
     from anndata import AnnData
 
 #: Key of ``uns`` under which the truth is kept.
@@ -66,9 +68,28 @@ class Simulated(NamedTuple):
     truth: Any
 
 
-def attach(adata: AnnData, truth: Truth, source: str) -> Simulated:
-    """Label the cells as simulated and keep the truth with them."""
-    adata.uns["c2s"] = {"simulated": True, "source": source}
+def labelled(counts: sp.csr_matrix, obs: pd.DataFrame, genes: Iterable[str], truth: Truth) -> Simulated:
+    """Make the cells of a simulator: labelled as simulated, and with the truth in them.
+
+    Parameters
+    ----------
+    counts
+        float32 ``[cells, genes]``.
+    obs
+        One row a cell.
+    genes
+        Symbols of the columns of `counts`.
+    truth
+        What was planted; it names the simulator and the seed.
+    """
+    import anndata
+    import pandas as pd
+
+    adata = anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=list(genes)))
+    adata.uns["c2s"] = {
+        "simulated": True,
+        "source": f"c2s.data.simulate.{truth.simulator}, seed {truth.seed}",
+    }
     adata.uns[TRUTH] = truth.to_json()
     return Simulated(adata, truth)
 
