@@ -40,6 +40,17 @@ def c2s_register_rewards(register: Register) -> None:
 
 
 @hookimpl
+def c2s_register_embedders(register: Register) -> None:
+    """Register the embedders; those of other projects load what the user has of them."""
+    register("c2s", "c2s.embedders.sentences:C2S", summary="mean hidden state of a language model (section 4.6.3)")
+    register("hvg", "c2s.embedders.expression:HVG", summary="expression of variable genes")
+    register("pca", "c2s.embedders.expression:PCA", summary="principal components of variable genes")
+    register("scvi", "c2s.embedders.scvi:SCVI", summary="latent space of scVI, trained on counts (extra)")
+    register("scgpt", "c2s.embedders.scgpt:SCGPT", summary="scGPT, from a checkpoint that you have")
+    register("geneformer", "c2s.embedders.geneformer:GENEFORMER", summary="Geneformer, from a checkpoint you have")
+
+
+@hookimpl
 def c2s_register_chapters(register: Register) -> None:
     """Register the chapters of the book."""
     register(

@@ -61,6 +61,11 @@ def c2s_register_baselines(register: Register) -> None:
 
 
 @hookspec
+def c2s_register_embedders(register: Register) -> None:
+    """Register `c2s.Embedder` objects; used by whoever needs vectors of cells: chapters, metrics, rewards."""
+
+
+@hookspec
 def c2s_register_datasets(register: Register) -> None:
     """Register `c2s.Dataset` objects; used wherever ``--data NAME`` is read."""
 

@@ -29,14 +29,14 @@ from c2s.registry import Owner, Registry, Staging, check_instance, check_prompts
 
 if TYPE_CHECKING:
     from c2s.prompts import PromptTemplate
-    from c2s.tasks import Baseline, Chapter, Dataset, Metric, Reward, Task
+    from c2s.tasks import Baseline, Chapter, Dataset, Embedder, Metric, Reward, Task
 
 __all__ = ["GROUP", "KINDS", "PluginHost", "PluginInfo", "PluginProblem", "PluginWarning", "default_host"]
 
 GROUP = "c2s"
 
 #: Kinds of things that are registered, in the order in which their hooks are called.
-KINDS = ("prompts", "metrics", "rewards", "baselines", "datasets", "tasks", "chapters")
+KINDS = ("prompts", "metrics", "rewards", "baselines", "embedders", "datasets", "tasks", "chapters")
 
 _CORE = importlib.metadata.EntryPoint(name="core", value="c2s.builtin", group=GROUP)
 
@@ -58,7 +58,7 @@ class PluginHost:
 
     Attributes
     ----------
-    tasks, prompts, metrics, rewards, baselines, datasets, chapters
+    tasks, prompts, metrics, rewards, baselines, embedders, datasets, chapters
         The registries; frozen once `load` is over.
     plugins
         One `PluginInfo` per plugin found, in loading order, broken ones included.
@@ -88,6 +88,9 @@ class PluginHost:
         )
         self.baselines: Registry[Baseline] = Registry(
             "baseline", "a c2s.Baseline registered under its own name", check_instance("Baseline")
+        )
+        self.embedders: Registry[Embedder] = Registry(
+            "embedder", "a c2s.Embedder registered under its own name", check_instance("Embedder")
         )
         self.datasets: Registry[Dataset] = Registry(
             "dataset", "a c2s.Dataset registered under its own name", check_instance("Dataset")

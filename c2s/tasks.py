@@ -1,4 +1,4 @@
-"""What a plugin hands over: tasks, and the rewards, metrics, baselines, datasets and chapters they name."""
+"""What a plugin hands over: tasks, and the rewards, metrics, baselines, datasets, chapters they name."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from c2s.prompts import PromptTemplate
 from c2s.splits import Split
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
     from anndata import AnnData
 
@@ -225,6 +227,97 @@ class Baseline:
     name: str
     function: Callable[..., list[str]]
     requires: tuple[str, ...] = ()
+
+
+#: ``AnnData -> float32 [cells, dimensions]``, a row per cell in the order of the cells.
+Transform = Callable[["AnnData"], "npt.NDArray[np.float32]"]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A way to make a vector of each cell.
+
+    Attributes
+    ----------
+    name
+        Registered name.
+    fit
+        ``(train: AnnData | None, *, seed: int, **options) -> Transform``. Everything that is learnt from cells is
+        learnt here; the transform then treats each cell alone.
+    summary
+        One line on what the vectors are.
+    needs_training
+        Whether it learns from training cells (principal components do, a pretrained model does not).
+    options
+        Names of the options of `fit`.
+    requires
+        Packages beside those of the core, named in the error when they are missing.
+    citation
+        Whom to cite.
+    """
+
+    name: str
+    fit: Callable[..., Transform]
+    summary: str = ""
+    needs_training: bool = False
+    options: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    citation: str = ""
+
+    def fitted(self, train: AnnData | None = None, *, seed: int = 0, **options: Any) -> Transform:
+        """Return the embedding as a function of cells, fitted where it needs to be.
+
+        Parameters
+        ----------
+        train
+            Training cells; never those that are embedded to be compared.
+        seed
+            Of whatever is random in the fit.
+        options
+            As `options` lists them.
+
+        Returns
+        -------
+        Transform
+            Its output is checked: one finite float32 vector per cell.
+
+        Raises
+        ------
+        ConfigError
+            An option is unknown, or the embedder learns from cells and there are none.
+        C2SError
+            From the fit: a package or a checkpoint is missing (with the command that gets it), say.
+        """
+        problems = [f"unknown option {key!r}" for key in options if key not in self.options]
+        if self.needs_training and train is None:
+            problems.append("it learns from training cells, and there are none")
+        if problems:
+            fix = f"its options are {', '.join(self.options) or 'none'}" + "; pass train=." * self.needs_training
+            raise ConfigError(f"embedder {self.name!r}", problems, fix=fix)
+        transform = self.fit(train, seed=seed, **options)
+
+        def checked(adata: AnnData) -> npt.NDArray[np.float32]:
+            return _checked_vectors(transform(adata), adata.n_obs, self.name)
+
+        return checked
+
+
+def _checked_vectors(vectors: Any, n_cells: int, name: str) -> npt.NDArray[np.float32]:
+    import numpy as np
+
+    array = np.asarray(vectors, dtype=np.float32)
+    if array.ndim != 2 or len(array) != n_cells or not array.shape[1]:
+        raise PluginError(
+            f"the embedder {name!r} returned the shape {array.shape} for {n_cells} cells.",
+            fix="mend it: one vector per cell.",
+        )
+    if not np.isfinite(array).all():
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        raise PluginError(
+            f"the embedder {name!r} returned NaN or infinity for {len(bad)} cell(s), first cell {bad[0]}.",
+            fix="leave these cells out, or mend the embedder.",
+        )
+    return array
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 HOOKS = sorted(name for name in vars(hookspecs) if hasattr(getattr(hookspecs, name), "c2s_spec"))
 
 ALL_HOOKS = """
-    from c2s import Baseline, Chapter, Dataset, Metric, PromptTemplate, Reward, hookimpl
+    from c2s import Baseline, Chapter, Dataset, Embedder, Metric, PromptTemplate, Reward, hookimpl
 
     @hookimpl
     def c2s_register_prompts(register): register("mine", [PromptTemplate("mine/a", "{cell_sentence}", "x")])
@@ -27,6 +27,8 @@ ALL_HOOKS = """
     def c2s_register_rewards(register): register("mine", Reward("mine", len))
     @hookimpl
     def c2s_register_baselines(register): register("mine", Baseline("mine", len))
+    @hookimpl
+    def c2s_register_embedders(register): register("mine", Embedder("mine", len))
     @hookimpl
     def c2s_register_datasets(register): register("mine", Dataset("mine", "Mine", len))
     @hookimpl
