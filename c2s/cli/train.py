@@ -127,7 +127,7 @@ def pretrain(
     loss: Annotated[Literal["answer", "full"], typer.Option(help="Learn the answer, or the text.")] = "full",
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be given again.")] = None,
     buffer_size: Annotated[int, typer.Option(min=0, help="Examples that are shuffled together.")] = 10_000,
-    validation_examples: Annotated[int, typer.Option(min=0, help="Of each task, at an evaluation.")] = 32,
+    validation_examples: Annotated[int, typer.Option(min=0, help="Of each task, at an evaluation.")] = 8,
     too_long: Annotated[
         Literal["skip", "error"] | None, typer.Option(help="What to do with an example longer than the context.")
     ] = None,
@@ -176,6 +176,11 @@ def pretrain(
     typer.echo(
         f"Trained {trained.steps} steps; first loss {trained.losses[0]:.3f}, last loss {trained.losses[-1]:.3f}."
     )
+    read = [line for line in trained.history if "padded_tokens" in line]
+    tokens, padded, seconds = (sum(line[key] for line in read) for key in ("tokens", "padded_tokens", "seconds"))
+    if seconds:
+        rate = f"{tokens / seconds:,.0f} tokens/s in {seconds:.0f} s of steps"
+        typer.echo(f"{rate}; {1 - tokens / padded:.0%} padding.")
     if last["too_long"]:
         typer.echo(f"{last['too_long']} examples did not fit the context and were left out.")
     scored = [line["evaluation"] for line in trained.history if "evaluation" in line]

@@ -52,7 +52,7 @@ def pretrain_corpus(
     tiny: TinyConfig | None = None,
     tasks: Sequence[str] | None = None,
     buffer_size: int = 10_000,
-    validation_examples: int = 32,
+    validation_examples: int = 8,
     too_long: Literal["skip", "error"] | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -76,7 +76,8 @@ def pretrain_corpus(
         tokenizer of ``"tiny"`` is the corpus's own where it has one, and is else learned from its first examples.
     config
         See `SFTConfig`; ``loss="full"`` reads whole texts, as pretraining does. ``gene_dropout`` does not apply to
-        a stream. ``eval_every`` defaults to a tenth of the run.
+        a stream. ``eval_every`` defaults to a tenth of the run, or to as much as a half of it where
+        evaluations would read more tokens than the training itself.
     tiny
         Shape of the tiny model; its context defaults to the corpus's budget.
     tasks
@@ -152,7 +153,7 @@ def pretrain_corpus(
             advance(start.step or 0)
             trainer = _make_trainer(
                 model, found, config, arguments, start, place, tasks, buffer_size, too_long, steps, rows, advance,
-                evaluation, rank,
+                evaluation, _eval_every(found, config, tasks, validation, steps), rank,
             )  # fmt: skip
             run_trainer(trainer, place, start, config)
     summary = _summary(settings, trainer, steps)
@@ -262,6 +263,24 @@ def _validation(
     return found
 
 
+def _eval_every(
+    corpus: Corpus,
+    config: SFTConfig,
+    tasks: Sequence[str] | None,
+    validation: Mapping[str, pa.Table],
+    steps: int,
+) -> int:
+    """Return how often to evaluate: ten times, or down to twice so as to read fewer tokens than training does."""
+    known = corpus.manifest["tasks"]
+    counts = {task: known[task]["counts"] for task in tasks or known if known[task]["counts"].get("rows")}
+    mean = sum(c["tokens"] for c in counts.values()) / sum(c["rows"] for c in counts.values())
+    step: float = mean * config.batch_size * config.gradient_accumulation
+    once: float = sum(
+        len(table) * counts[task]["tokens"] / counts[task]["rows"] for task, table in validation.items()
+    )
+    return max(1, steps // 10, min(steps // 2, math.ceil(once / step)))
+
+
 def _by_task(validation: Mapping[str, pa.Table], config: SFTConfig) -> Callable[[LanguageModel], dict[str, float]]:
     """Return the evaluation: the loss of each task, and their mean."""
 
@@ -300,6 +319,7 @@ def _make_trainer(
     rows: int,
     advance: Any,
     evaluation: Callable[[], Mapping[str, float]] | None,
+    eval_every: int,
     rank: int,
 ) -> StreamTrainer:
     from datasets import Dataset
@@ -338,7 +358,7 @@ def _make_trainer(
         record=record,
         n_examples=rows,
         evaluate_with=evaluation,
-        eval_every=config.eval_every or max(1, steps // 10),
+        eval_every=config.eval_every or eval_every,
         patience=config.patience,
         keep_checkpoints=config.keep_checkpoints,
         best=start.best,

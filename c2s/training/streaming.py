@@ -1,10 +1,10 @@
 """Batches from a corpus's stream, and the trainer that reads them; import it only to train.
 
-The stream is cut into windows of so many batches. The examples of a window are sorted by length before they are cut
-into batches, which are then shuffled: little padding, and still short and long ones in turn. The position in the data
-is plain numbers: how many examples of which epoch came before the window, and how many of its batches were handed
-out. The stream is the same for the same seed and epoch, so a resumed run reads past that many, without tokenising
-them, makes the same window again, and goes on with the very next batch.
+The stream is cut into windows of so many batches. The examples of a window are sorted by length before they are
+cut into batches, which are then shuffled: little padding, and still short and long ones in turn. The position
+in the data is plain numbers: how many examples of which epoch came before the window, and how many of its
+batches were handed out. The stream is the same for the same seed and epoch, so a resumed run reads past that
+many, without tokenising them, makes the same window again, and goes on with the very next batch.
 """
 
 from __future__ import annotations

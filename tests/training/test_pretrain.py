@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -154,6 +155,17 @@ def test_a_windowed_stream_goes_on_with_the_very_next_batch_wherever_it_was_stop
         assert [again.told(k - 1, k) for k in range(1, 9)] == told[stop : stop + 8]
 
 
+def test_evaluations_read_no_more_than_the_training_unless_told_to(corpus: Corpus, tmp_path: Path) -> None:
+    def evaluated(out: str, **options: Any) -> list[int]:
+        run = train(corpus, tmp_path / out, max_steps=12, **options)
+        return [line["step"] for line in run.history if "evaluation" in line]
+
+    assert evaluated("cheap", validation_examples=1) == list(range(1, 13))
+    # Two tasks of 16 examples each are about as much as four steps of eight.
+    assert evaluated("dear", validation_examples=16) in ([4, 8, 12], [5, 10, 12])
+    assert evaluated("told", validation_examples=16, eval_every=6) == [6, 12]
+
+
 def test_the_record_tells_tokens_from_padding(corpus: Corpus, tmp_path: Path) -> None:
     result = train(corpus, tmp_path / "out", max_steps=2, gradient_accumulation=2, length_window=0)
     read = list(islice(batches(corpus, batch_size=8), 4))
@@ -274,6 +286,7 @@ def test_the_command_trains_and_says_what_it_did(
     assert not ended.value.code
     said = capsys.readouterr().out
     assert "Trained 3 steps" in said
+    assert re.search(r"tokens/s in \d+ s of steps; \d+% padding", said)
     assert "validation cell-type-annotation" in said
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "finished"
     assert json.loads((tmp_path / "out" / "training.json").read_text())["config"]["loss"] == "full"
