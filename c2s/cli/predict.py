@@ -21,7 +21,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")] = "auto",
     tokens_per_batch: Annotated[int | None, typer.Option(help="Tokens of prompts that run together.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.h5ad.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Parquet only: a Ray cluster, or 'auto' to find one."),
@@ -38,13 +38,17 @@ def predict(
     stopped run goes on, and --ray spreads the parts over a cluster.
     """
     if source.suffix == ".parquet" or (source.is_dir() and source.suffix != ".zarr"):
-        _table(source, target, model, task, threshold, device, dtype, tokens_per_batch, ray, actors, gpus)
+        _table(
+            source, target, model, task, threshold, device, dtype, tokens_per_batch, ray, actors, gpus, overwrite
+        )
         return
-    if ray is not None:
+    only = {"--ray": ray, "--actors": actors, "--gpus": gpus or None}
+    if given := [f"{name} was given" for name, value in only.items() if value is not None]:
         raise ConfigError(
             "c2s predict",
-            [f"--ray was given, and {source} is no Parquet table of cell sentences"],
-            fix=f"c2s transform {source} cells.parquet; c2s predict cells.parquet predictions/ --ray {ray}",
+            [f"{text}, and {source} is no Parquet table of cell sentences" for text in given],
+            fix=f"c2s transform {source} cells.parquet; c2s predict cells.parquet predictions/ "
+            f"--ray {ray or 'auto'}",
         )
     import anndata as ad
 
@@ -104,11 +108,15 @@ def _table(
     ray: str | None,
     actors: int | None,
     gpus: float,
+    overwrite: bool,
 ) -> None:
     """Predict a table of cell sentences, part by part."""
     from c2s.cli.trained import load_trained
     from c2s.distributed import predict_table
+    from c2s.provenance import RunRecord
 
+    settings = {"model": str(model), "task": task, "threshold": threshold, "ray": ray, "actors": actors}
+    record = RunRecord(target / "run.json", config=settings).start()
     _, the_task = load_trained(model, task, device="cpu")
     found = predict_table(
         model,
@@ -122,5 +130,9 @@ def _table(
         tokens_per_batch=tokens_per_batch,
         device=device,
         dtype=dtype,
+        overwrite=overwrite,
     )
+    if found.parts_done or not (target / "run.json").exists():
+        record.add_data("table", source, rows=found.rows, parts_done=found.parts_done)
+        record.finish()
     typer.echo(f"{found.rows} cells in {len(found.files)} parts, {found.parts_done} of them done now -> {target}")

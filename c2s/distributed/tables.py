@@ -94,6 +94,7 @@ def predict_table(
     device: str = "auto",
     dtype: str = "auto",
     timeout: float = CONNECT_SECONDS,
+    overwrite: bool = False,
     show_progress: bool = True,
 ) -> TablePredictions:
     """Predict the answer of a trained task for every row of a Parquet table.
@@ -121,6 +122,9 @@ def predict_table(
         As for ``c2s predict``.
     timeout
         Seconds to wait for the cluster to answer.
+    overwrite
+        Throw away the predictions that the folder holds, of whatever settings, and begin again; a folder of other
+        files is refused all the same.
     show_progress
         Show a progress bar of parts.
 
@@ -155,6 +159,13 @@ def predict_table(
         raise ConfigError(
             "prediction of a table", problems, fix="pass positive numbers, and a threshold in [0, 1]."
         )
+    if address is None and (actors is not None or gpus):
+        given = f"actors is {actors}" if actors is not None else f"gpus is {gpus:g}"
+        raise ConfigError(
+            "prediction of a table",
+            [f"{given}, and no cluster is named that would have them"],
+            fix='name one with address="auto" (--ray auto), or leave it out.',
+        )
     files = _files(Path(table))
     job = _Job(
         str(Path(model_folder).resolve()), tuple(map(str, files)), tuple(_rows(f) for f in files),
@@ -162,7 +173,7 @@ def predict_table(
     )  # fmt: skip
     if not sum(job.rows):
         raise InputFileError(f"{table} has no row.", fix="give a table with cells.")
-    _claim(job)
+    _claim(job, overwrite)
     parts = -(-sum(job.rows) // rows_per_part)
     waiting = [part for part in range(parts) if not _place(job, part).exists()]
     with progress("parts", parts, enabled=show_progress) as advance:
@@ -322,7 +333,7 @@ def _rows(file: Path) -> int:
         ) from error
 
 
-def _claim(job: _Job) -> None:
+def _claim(job: _Job, overwrite: bool) -> None:
     """Write down what is predicted, or make sure that the folder is of the same."""
     out = Path(job.out)
     told = {key: value for key, value in asdict(job).items() if key not in ("out", "tokens_per_batch", "device")}
@@ -336,11 +347,19 @@ def _claim(job: _Job) -> None:
             before = json.loads((out / SETTINGS_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise OutputError(f"{out} holds other files.", fix="choose a new folder.") from None
+        if overwrite:
+            # The settings last: killed in between, the folder is still known for what it is.
+            for file in [*out.glob("part-*.parquet"), out / SETTINGS_FILE]:
+                file.unlink()
+            before = now
+            with atomic_output(out / SETTINGS_FILE) as temporary:
+                temporary.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             raise OutputError(
                 f"{out} holds predictions of other settings ({', '.join(changed)}).",
-                fix="choose a new folder, or give the settings it had.",
+                fix="choose a new folder, give the settings it had, or begin again with overwrite=True "
+                "(--overwrite).",
             )
         return
     with atomic_output(out / SETTINGS_FILE) as temporary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 from pathlib import Path
@@ -177,3 +178,36 @@ def test_the_command_predicts_a_table_and_refuses_ray_for_cells(
         main(["predict", "cells.h5ad", str(tmp_path / "x.h5ad"), "--model", model, "--ray", "auto"])
     assert ended.value.code == 2
     assert "c2s transform cells.h5ad" in capsys.readouterr().err
+
+
+def test_the_command_leaves_a_record_and_begins_again_only_when_told_to(
+    trained: Any, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def predict(*more: str) -> tuple[int, str]:
+        words = ["predict", str(table), str(tmp_path / "out"), "--model", str(trained[0].path), "--device=cpu"]
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *more])
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    assert predict()[0] == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["status"] == "finished" and record["data"][0]["rows"] == N
+    code, said = predict("--threshold=1")
+    assert code == 2 and "other settings (threshold)" in said and "--overwrite" in said
+    first = pq.read_table(tmp_path / "out" / "part-000000.parquet")
+    assert predict("--threshold=1", "--overwrite")[0] == 0
+    second = pq.read_table(tmp_path / "out" / "part-000000.parquet")
+    assert not all(first["abstained"].to_pylist()) and all(second["abstained"].to_pylist())
+    for option in ("--actors=2", "--gpus=1"):
+        code, said = predict(option)
+        assert code == 2 and "no cluster is named" in said
+        with pytest.raises(SystemExit):
+            main(["predict", "cells.h5ad", "x.h5ad", "--model", str(trained[0].path), option])
+        assert f"{option[:-2]} was given" in capsys.readouterr().err
+
+
+def test_overwrite_spares_a_folder_of_other_files(trained: Any, table: Path) -> None:
+    before = {file: file.read_bytes() for file in table.iterdir()}
+    with pytest.raises(OutputError, match="holds other files"):
+        predict_table(trained[0].path, table, table, task=trained[1], overwrite=True, show_progress=False)
+    assert {file: file.read_bytes() for file in table.iterdir()} == before
