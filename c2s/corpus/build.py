@@ -122,8 +122,8 @@ def build_corpus(
                 shutil.rmtree(folder / WORK)
                 return _report(folder, 0)
             _refuse_changes(plan, folder)
-            save_tokenizer(plan, folder)
             with processes(workers) as pool:
+                save_tokenizer(plan, folder)  # while the processes start
                 done = _run(plan, folder, pool, ray, "reading", show_progress)
                 close_cells()  # with what their readers keep of them
                 second = arrange(plan, folder)

@@ -35,6 +35,9 @@ class Workers:
         self.executor = ProcessPoolExecutor(
             number, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
         )
+        # They start, and import for a second or two, when there is something to do; so there is, at once.
+        for _ in range(number):
+            self.executor.submit(os.getpid)
 
     def results(self, plan: CorpusPlan, out: Path) -> Iterator[UnitResult]:
         """Yield the results of a plan's units as they come, a few per process in flight."""
