@@ -33,11 +33,13 @@ COMMANDS = {
     "transform": Command("c2s.cli.transform:transform", "Turn cells (.h5ad, .zarr) into cell sentences."),
     "invert": Command("c2s.cli.invert:invert", "Turn cell sentences back into expression."),
     "train": Command("c2s.cli.train:app", "Train a language model on a task."),
+    "scaling": Command("c2s.cli.scaling:app", "Train and measure models of many sizes."),
     "predict": Command("c2s.cli.predict:predict", "Predict with a trained model; writes an .h5ad."),
     "evaluate": Command("c2s.cli.evaluate:evaluate", "Measure a trained model, next to baselines."),
     "corpus": Command("c2s.cli.corpus:app", "Build, inspect and verify a pretraining corpus."),
     "prompts": Command("c2s.cli.prompts:app", "Show the prompts of the twelve pretraining tasks."),
     "data": Command("c2s.cli.data:app", "List, inspect, fetch and verify datasets."),
+    "models": Command("c2s.cli.models:app", "List and inspect models; plan what a run costs."),
     "plugins": Command("c2s.cli.plugins:app", "List, inspect, check and create plugins."),
     "chapters": Command("c2s.cli.chapters:app", "List and run the chapters of the book."),
 }

@@ -53,6 +53,25 @@ def next_token_loss(
     torch.Tensor
         Scalar, float32.
     """
+    losses, _ = label_losses(model, input_ids, labels, position_ids)
+    return losses.sum() / (len(losses) if n_labels is None else n_labels)
+
+
+def label_losses(
+    model: Any, input_ids: torch.Tensor, labels: torch.Tensor, position_ids: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss of each label, and the positions that predict one.
+
+    Parameters
+    ----------
+    model, input_ids, labels, position_ids
+        As for `next_token_loss`.
+
+    Returns
+    -------
+    tuple
+        float32 ``[labels]``, row by row, and bool ``[batch, length]``.
+    """
     wanted = torch.zeros_like(labels, dtype=torch.bool)
     wanted[:, :-1] = labels[:, 1:] != IGNORED
     targets = labels[:, 1:][wanted[:, :-1]]
@@ -62,8 +81,7 @@ def next_token_loss(
         logits = logits.reshape(-1, logits.shape[-1])
     else:
         logits = model(input_ids=input_ids, use_cache=False, **places).logits[wanted]
-    total = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
-    return total / (len(targets) if n_labels is None else n_labels)
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none"), wanted
 
 
 def _keeps_logits(model: Any) -> bool:

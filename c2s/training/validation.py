@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from c2s.errors import TrainingError
 from c2s.models.loading import LanguageModel
 from c2s.training.batches import IGNORED, Collator
@@ -69,3 +72,34 @@ def validation_loss(
             total += float(next_token_loss(model.model, batch["input_ids"].to(model.device), labels, 1))
             count += int((labels != IGNORED).sum())
     return total / count
+
+
+def example_losses(
+    model: LanguageModel, examples: pa.Table, *, loss: Any = "answer", batch_size: int = 16
+) -> npt.NDArray[np.float64]:
+    """Return each example's mean next-token loss over its own labels, in nats, float64 of shape (examples,).
+
+    Examples of like length share a forward pass; which ones changes no value but by rounding.
+    """
+    import torch
+
+    from c2s.inference.batching import evaluating
+    from c2s.training.trainer import label_losses
+
+    collate = Collator(
+        examples, model.tokenizer, augment=None, loss=loss, seed=0, context_length=model.context_length
+    )
+    result = np.empty(examples.num_rows, dtype=np.float64)
+    texts = zip(examples["prompt"].to_pylist(), examples["answer"].to_pylist(), strict=True)
+    order = np.argsort([len(prompt) + len(answer) for prompt, answer in texts], kind="stable")
+    with evaluating(model) as network, torch.no_grad():
+        for first in range(0, len(order), batch_size):
+            rows = order[first : first + batch_size]
+            batch = collate([{"example": int(row), "epoch": 0} for row in rows])
+            values, wanted = label_losses(
+                network, batch["input_ids"].to(model.device), batch["labels"].to(model.device)
+            )
+            sums = torch.zeros(len(rows), dtype=torch.float64, device=values.device)
+            sums.index_add_(0, wanted.nonzero()[:, 0], values.double())
+            result[rows] = (sums / wanted.sum(1)).cpu().numpy()
+    return result
