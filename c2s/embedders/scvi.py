@@ -32,13 +32,9 @@ def _fit(
     n_genes: int = 2000,
     max_epochs: int | None = None,
 ) -> Transform:
-    try:
-        import scvi
-    except ImportError as error:
-        raise ModelError("the package scvi-tools is not installed.", fix="pip install 'c2s[scvi]'") from error
     check_cells(train)
     genes = variable_genes(train, n_genes)
-    with _own_randomness(scvi, seed):
+    with _scvi(seed) as scvi:
         cells = _counts(train, genes, layer, batch)
         scvi.model.SCVI.setup_anndata(cells, batch_key=batch)
         model = scvi.model.SCVI(cells, n_latent=n_latent)
@@ -77,18 +73,28 @@ def _counts(adata: AnnData, genes: list[str], layer: str | None, batch: str | No
 
 
 @contextmanager
-def _own_randomness(scvi: Any, seed: int) -> Iterator[None]:
-    """Let scvi-tools, which knows global generators only, seed them, and put them back as they were."""
-    import torch
+def _scvi(seed: int) -> Iterator[Any]:
+    """Yield scvi-tools, seeded; it knows global generators only, which are put back as they were.
 
-    python, numpy, before = random.getstate(), np.random.get_state(), scvi.settings.seed  # noqa: NPY002
+    Its import draws from them too.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
+        try:
+            import scvi
+        except ImportError as error:
+            raise ModelError("the package scvi-tools is not installed.", fix="pip install 'c2s[scvi]'") from error
+        import torch
+
         with torch.random.fork_rng():
+            before = scvi.settings.seed
             scvi.settings.seed = seed
-            yield
+            try:
+                yield scvi
+            finally:
+                if before is not None:
+                    scvi.settings.seed = before
     finally:
-        if before is not None:
-            scvi.settings.seed = before
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
 
