@@ -326,17 +326,22 @@ class Speller:
 
 def spelled_for(
     speller: Speller | None, prompts: Sequence[str], tokens: Sequence[list[int]]
-) -> list[Spelled | None]:
-    """Return the constraint behind each prompt, and take off `tokens` what it spells anew, in place."""
+) -> tuple[list[Spelled | None], list[str]]:
+    """Return the constraint behind each prompt, and the end of the prompt that answers will spell anew.
+
+    The tokens of that end are taken off `tokens`, in place; nearly always there are none.
+    """
     if speller is None:
-        return [None] * len(prompts)
-    result: list[Spelled | None] = []
+        return [None] * len(prompts), [""] * len(prompts)
+    spelled: list[Spelled | None] = []
+    anew = []
     for prompt, ids in zip(prompts, tokens, strict=True):
-        dropped, spelled = speller.behind(prompt, ids)
-        if dropped:
-            del ids[-dropped:]
-        result.append(spelled)
-    return result
+        dropped, constraint = speller.behind(prompt, ids)
+        kept = len(ids) - dropped
+        anew.append(str(speller.model.tokenizer.decode(ids[kept:])) if dropped else "")
+        del ids[kept:]
+        spelled.append(constraint)
+    return spelled, anew
 
 
 def answer_tokens(model: Reads, spelled: Spelled | None, asked: int | None, prompt: int) -> int:

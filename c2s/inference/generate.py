@@ -154,7 +154,7 @@ def generated(
     per_pass = batch_tokens(model, tokens_per_batch)
     seeds = request_seeds(texts, request_ids, sampling.seed)
     tokens = encode(model, texts)
-    spelled = spelled_for(Speller(model, constraint) if constraint else None, texts, tokens)
+    spelled, anew = spelled_for(Speller(model, constraint) if constraint else None, texts, tokens)
     lengths = [len(t) for t in tokens]
     asked = sampling.max_new_tokens
     if constraint is None or asked:
@@ -176,7 +176,8 @@ def generated(
                 writer = _transformers(model, network, sampling, one, at_once)
             with explained_memory(model.name, at_once):
                 for index, new in writer(part):
-                    text = rules.cut(str(model.tokenizer.decode(new, skip_special_tokens=True)))
+                    text = str(model.tokenizer.decode(new, skip_special_tokens=True))
+                    text = rules.cut(text.removeprefix(anew[index]))
                     short += one is not None and one.least > 1 and len(text.split()) < one.least
                     yield index, text
                     advance(1)

@@ -169,7 +169,7 @@ class VLLMBackend:
         texts = as_texts(prompts)
         tokens = encode(self.reader, texts)
         seeds = request_seeds(texts, request_ids, sampling.seed)
-        spelled = spelled_for(Speller(self.reader, constraint) if constraint else None, texts, tokens)
+        spelled, anew = spelled_for(Speller(self.reader, constraint) if constraint else None, texts, tokens)
         paths: dict[Any, str | None] = {None: None}
         for number, one in enumerate(dict.fromkeys(spelled)):
             if one is not None:
@@ -184,11 +184,10 @@ class VLLMBackend:
         outputs = self.llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in tokens], parameters)
         rules = StopRules(self.reader.tokenizer, sampling.stop, sampling.max_genes)
         answers = []
-        for one, output in zip(spelled, outputs, strict=True):
-            new = [token for token in output.outputs[0].token_ids if token != end]
-            answers.append(
-                rules.cut(self.reader.tokenizer.decode(whole_words(one, new), skip_special_tokens=True))
-            )
+        for one, begun, output in zip(spelled, anew, outputs, strict=True):
+            new = whole_words(one, [token for token in output.outputs[0].token_ids if token != end])
+            text = str(self.reader.tokenizer.decode(new, skip_special_tokens=True))
+            answers.append(rules.cut(text.removeprefix(begun)))
         return answers
 
     def score(self, prompts: Sequence[str], candidates: Sequence[str]) -> Scores:
