@@ -82,6 +82,12 @@ def other_files(folder: Path) -> object:
     return build(folder)
 
 
+def overwrite_other_files(folder: Path) -> object:
+    (folder / "out").mkdir()
+    (folder / "out" / "thesis.docx").write_text("precious")
+    return build_corpus(make_spec(tasks=TASKS, datasets=[cells(folder)]), folder / "out", overwrite=True)
+
+
 def abstracts(folder: Path) -> object:
     table = pd.DataFrame({"collection_id": ["a"], "title": ["a"], "doi": [None], "description": ["A."]})
     table.to_parquet(folder / "abstracts.parquet")
@@ -116,6 +122,34 @@ CASES = [
     ),
     Case("negative weight", e.ConfigError, "is -1", "takes", lambda d: build(d, tasks={"tissue-annotation": -1})),
     Case("unknown task", e.ConfigError, "unknown task 'tissue'", "takes", lambda d: build(d, tasks=["tissue"])),
+    Case(
+        "task misspelt",
+        e.ConfigError,
+        r"did you mean 'tissue-annotation'\?",
+        "takes",
+        lambda d: build(d, tasks=["tissue-anotation"]),
+    ),
+    Case(
+        "condition that no prompt states",
+        e.ConfigError,
+        "no prompt of the chosen tasks states 'cell_type'",
+        "takes",
+        lambda d: build(d, conditions={"cell_type": 0.5}),
+    ),
+    Case(
+        "workers beside Ray",
+        e.ConfigError,
+        "workers=2 are of this machine",
+        "not both",
+        lambda d: build_corpus(make_spec(tasks=TASKS, datasets=["a"]), d / "out", workers=2, ray="auto"),
+    ),
+    Case(
+        "nothing to overwrite",
+        e.OutputError,
+        "holds no corpus that could be overwritten",
+        "new folder",
+        lambda d: overwrite_other_files(d),
+    ),
     Case("no task", e.ConfigError, "no task is named", "takes", lambda d: build(d, tasks={})),
     Case("no dataset", e.ConfigError, "no dataset is named", "takes", lambda d: make_spec(tasks=TASKS)),
     Case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
@@ -191,7 +192,7 @@ class CorpusSpec(_Strict):
     @field_validator("tasks")
     @classmethod
     def _known(cls, value: dict[str, float]) -> dict[str, float]:
-        problems = [f"unknown task {task!r}" for task in value if task not in TASKS]
+        problems = [f"unknown task {task!r}{_near(task)}" for task in value if task not in TASKS]
         problems += [
             f"the weight of {task!r} is {weight:g}; leave the task out, or give it more than 0"
             for task, weight in value.items()
@@ -271,6 +272,11 @@ class CorpusSpec(_Strict):
     def to_yaml(self) -> str:
         """Return the specification with every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _near(task: str) -> str:
+    near = difflib.get_close_matches(task, TASKS, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _stated(chosen: Iterable[str]) -> list[str]:

@@ -133,3 +133,14 @@ def test_prompts_show_takes_columns_and_constants(everything, capsys):
     assert code == 0 and text.count("ANSWER  moon rock") == 3
     code, _, shown = run(capsys, *words, "--constant", "tissue")
     assert code == 2 and "is not NAME=VALUE" in shown
+
+
+def test_prompts_show_says_how_to_give_a_column_that_is_missing(everything, tmp_path, capsys):
+    import anndata as ad
+
+    cells = ad.read_h5ad(everything.folder / "a.h5ad")
+    del cells.obs["donor_id"]
+    cells.write_h5ad(tmp_path / "a.h5ad")
+    code, _, said = run(capsys, "prompts", "show", "tissue-annotation", "--data", tmp_path / "a.h5ad")
+    assert code == 2 and "cannot make tissue-annotation: it has no donor_id" in said
+    assert "--column donor_id=NAME" in said and "--constant" in said
