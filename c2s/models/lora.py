@@ -141,13 +141,22 @@ def add_lora(model: LanguageModel, options: LoraOptions | None = None, *, seed: 
     ModelError
         A target is not in the network, or the model has an adapter already.
     """
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    options = options or LoraOptions()
     network = model.model
     if has_adapter(network):
         raise ModelError(f"{model.name} has an adapter already.", fix="merge_lora(model) first.")
+    wrapped = wrap_lora(network, options or LoraOptions(), seed=seed)
+    # PEFT would name what the network's configuration names, which need not be the folder it was read from.
+    wrapped.peft_config["default"].base_model_name_or_path = (
+        str(model.path.resolve()) if model.path else model.name
+    )
+    return replace(model, model=wrapped.train(network.training), path=None)
+
+
+def wrap_lora(network: Any, options: LoraOptions, *, seed: int = 0) -> Any:
+    """Return a network inside PEFT's wrapper, with a new adapter; see `add_lora`."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
     # One name per kind where that says the same, so that the adapter's configuration can be read by a person.
     chosen = lora_targets(network, options.targets)
     kinds = sorted({name.rpartition(".")[2] for name in chosen})
@@ -162,12 +171,7 @@ def add_lora(model: LanguageModel, options: LoraOptions | None = None, *, seed: 
     )
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
-        wrapped: Any = get_peft_model(network, config)
-    # PEFT would name what the network's configuration names, which need not be the folder it was read from.
-    wrapped.peft_config["default"].base_model_name_or_path = (
-        str(model.path.resolve()) if model.path else model.name
-    )
-    return replace(model, model=wrapped.train(network.training), path=None)
+        return get_peft_model(network, config)
 
 
 def merge_lora(model: LanguageModel) -> LanguageModel:
