@@ -71,6 +71,8 @@ def c2s_register_chapters(register: Register) -> None:
         "c2s.chapters.shipped:LAPTOP_TO_CLUSTER",
         summary="section 4.1: one process, several, a cluster, and what fifty million cells would cost",
     )
+    register("scaling", "c2s.chapters.shipped:SCALING", summary="sections 2.3 and 4.4: sizes, ways and samples seen")
+    register("limits", "c2s.chapters.shipped:LIMITS", summary="section 7.1: the order of genes, and invented ones")
     register(
         "write-your-own-task",
         "c2s.chapters.shipped:WRITE_YOUR_OWN_TASK",

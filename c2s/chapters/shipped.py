@@ -9,3 +9,5 @@ CELLS_AS_SENTENCES = Chapter("cells-as-sentences", "Cells as sentences", "cells-
 CORPUS_AND_PROMPTS = Chapter("corpus-and-prompts", "Corpus and prompts", "corpus-and-prompts.md")
 WRITE_YOUR_OWN_TASK = Chapter("write-your-own-task", "Write your own task plugin", "write-your-own-task.md")
 LAPTOP_TO_CLUSTER = Chapter("laptop-to-cluster", "From laptop to cluster", "laptop-to-cluster.md")
+SCALING = Chapter("scaling", "Scaling", "scaling.md")
+LIMITS = Chapter("limits", "Limits", "limits.md")

@@ -73,7 +73,8 @@ def measure(
     samples
         Of `held_out_samples`.
     max_new_tokens
-        Longest generated answer; answers are greedy.
+        Longest generated answer; answers are greedy. A task whose true answers are shorter, or whose prompts leave
+        less room in the context, gets less.
     bert_score
         Whether to measure BERTScore of texts.
     batch_size
@@ -94,7 +95,13 @@ def measure(
     names: list[str] = samples["example_id"].to_pylist()
     truth: list[str] = samples["answer"].to_pylist()
     found: dict[str, npt.NDArray[np.float64]] = {"loss": example_losses(model, samples, batch_size=batch_size)}
-    answers = generate(model, samples["prompt"].to_pylist(), max_new_tokens=max_new_tokens)
+    answers = [""] * len(tasks)
+    for task in dict.fromkeys(tasks):
+        places = [i for i, name in enumerate(tasks) if name == task]
+        prompts = [samples["prompt"][i].as_py() for i in places]
+        room = _room(model, prompts, [truth[i] for i in places], max_new_tokens)
+        for place, text in zip(places, generate(model, prompts, max_new_tokens=room), strict=True):
+            answers[place] = text
     genes = np.array([known[task].metric == "overlap" for task in tasks])
     shared = np.full(len(tasks), np.nan)
     for place in np.flatnonzero(genes):
@@ -117,3 +124,12 @@ def measure(
         for i in range(len(tasks))
         if not np.isnan(values[i])
     ]
+
+
+def _room(model: LanguageModel, prompts: Sequence[str], answers: Sequence[str], most: int) -> int:
+    """Return how many tokens an answer may have: as the longest true one and a few more, if they fit."""
+    from c2s.inference.batching import encode
+
+    longest = max(map(len, encode(model, prompts)))
+    true = max(map(len, encode(model, [f" {answer}" for answer in answers])))
+    return max(1, min(most, true + 4, model.context_length - longest))
