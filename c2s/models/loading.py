@@ -96,8 +96,12 @@ class LanguageModel:
 
 def write_model(model: LanguageModel, folder: Path) -> None:
     """Write weights, configuration and tokenizer into `folder`; of a model with an adapter, the adapter alone."""
+    from c2s.models.lora import has_adapter
+
+    # PEFT would look for the base on the hub to see whether its vocabulary had changed; here it never does.
+    options: dict[str, Any] = {"save_embedding_layers": False} if has_adapter(model.model) else {}
     with quiet_transformers():
-        model.model.save_pretrained(folder)
+        model.model.save_pretrained(folder, **options)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     model.tokenizer.save_pretrained(folder)
     readable = (folder / "tokenizer_config.json").stat().st_mode
