@@ -71,6 +71,12 @@ def c2s_register_chapters(register: Register) -> None:
         "c2s.chapters.shipped:LAPTOP_TO_CLUSTER",
         summary="section 4.1: one process, several, a cluster, and what fifty million cells would cost",
     )
+    register(
+        "models-and-training",
+        "c2s.chapters.shipped:MODELS_AND_TRAINING",
+        summary="sections 4.3 and 4.5.1: models, what is learned, adapters, and what changes nothing",
+    )
+    register("grpo", "c2s.chapters.shipped:GRPO", summary="section 4.5.2: rewards, the loss by hand, its traps")
     register("scaling", "c2s.chapters.shipped:SCALING", summary="sections 2.3 and 4.4: sizes, ways and samples seen")
     register("limits", "c2s.chapters.shipped:LIMITS", summary="section 7.1: the order of genes, and invented ones")
     register(

@@ -11,3 +11,5 @@ WRITE_YOUR_OWN_TASK = Chapter("write-your-own-task", "Write your own task plugin
 LAPTOP_TO_CLUSTER = Chapter("laptop-to-cluster", "From laptop to cluster", "laptop-to-cluster.md")
 SCALING = Chapter("scaling", "Scaling", "scaling.md")
 LIMITS = Chapter("limits", "Limits", "limits.md")
+MODELS_AND_TRAINING = Chapter("models-and-training", "Models and training", "models-and-training.md")
+GRPO = Chapter("grpo", "GRPO from the formula up", "grpo.md")
