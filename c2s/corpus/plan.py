@@ -241,7 +241,9 @@ def _locate(dataset: DatasetSpec, spec: CorpusSpec) -> Source:
             columns[name] = (None, constant)
             categories[name] = (constant,)
     manifest = found.manifest
-    facts: dict[str, Any] = {"file": found.path.name, "matrix": reader.kind}
+    declared = manifest.with_role("cells") if manifest is not None else None
+    # A mirror may call its file anything.
+    facts: dict[str, Any] = {"file": declared.name if declared else found.path.name, "matrix": reader.kind}
     overlaps: tuple[str, ...] = ()
     if manifest is not None:
         facts |= _facts_of(manifest)
