@@ -86,7 +86,8 @@ def train_grpo(
         Table with ``example_id``, ``prompt`` and whatever the rewards need (usually ``answer``, the truth).
     rewards
         What to aim for: `c2s.Reward` objects, functions ``(prompts, answers, **columns) -> list[float | None]``,
-        `WeightedReward` for other weights than 1; names go through `resolve_rewards`.
+        `WeightedReward` for other weights than 1; names go through `resolve_rewards`. Beside the columns of the
+        examples they are given ``answer_ids``, the tokens that were drawn, the end of text among them.
     out
         Folder for the trained model; must not exist.
     config

@@ -104,7 +104,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
         """Return the rewards of all processes' answers, float32 ``[answers, rewards]``, NaN where none applies."""
         rows = self.examples.take([row["example"] for row in inputs])
         answers = [text.strip() for text in completions]
-        columns = {name: rows[name].to_pylist() for name in rows.column_names}
+        columns = {name: rows[name].to_pylist() for name in rows.column_names} | {"answer_ids": completion_ids}
         values = score_answers(self.rewards, prompts, answers, columns)
         total = total_reward(values, self.rewards)
         device = self.accelerator.device
