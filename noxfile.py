@@ -111,7 +111,8 @@ def book(session: nox.Session) -> None:
     ``nox -s book -- smoke`` runs the chapters at another size than the default ``laptop``.
     """
     profile = session.posargs[0] if session.posargs else "laptop"
-    install(session, ".[models,book,testing]", *plugin_folders([]))
+    # Ray for the chapter on more than one machine.
+    install(session, ".[models,book,testing,ray]", *plugin_folders([]))
     source = Path("book/_executed")
     shutil.rmtree(source, ignore_errors=True)
     (source / "chapters").mkdir(parents=True)
