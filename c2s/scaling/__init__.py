@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from c2s.scaling.figure import scaling_figure
 from c2s.scaling.fit import PowerLaw, fit_power_law, fit_results
-from c2s.scaling.grid import ScalingGrid, Unit, load_grid
+from c2s.scaling.grid import ScalingGrid, Unit, load_grid, make_grid
 from c2s.scaling.plan import plan_grid
 from c2s.scaling.run import ScalingResults, read_results, run_grid
 
@@ -15,7 +16,9 @@ __all__ = [
     "fit_power_law",
     "fit_results",
     "load_grid",
+    "make_grid",
     "plan_grid",
     "read_results",
     "run_grid",
+    "scaling_figure",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,11 +208,15 @@ def add_adapters(model: LanguageModel, config: SFTConfig) -> None:
         dropout=config.lora_dropout,
         targets=config.lora_targets or "auto",
     )
-    model.model = add_lora(model, options, seed=config.seed).model
+    network: Any = add_lora(model, options, seed=config.seed).model
+    # Left to itself, PEFT asks the hub, at every checkpoint, whether the base model's vocabulary was changed.
+    network.save_pretrained = functools.partial(network.save_pretrained, save_embedding_layers=False)
+    model.model = network
 
 
 def finish_adapters(model: LanguageModel, config: SFTConfig) -> None:
     """Merge the adapters into the weights, unless they are to be written alone."""
+    model.model.__dict__.pop("save_pretrained", None)
     if config.lora_rank is not None and config.lora_merge:
         from c2s.models.lora import merge_lora
 
@@ -362,9 +366,7 @@ def run_trainer(trainer: AnswerTrainer, place: Path, start: Start, config: SFTCo
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        with quiet_transformers(), warnings.catch_warnings():
-            # PEFT asks the hub for the vocabulary of a model that is only in memory.
-            warnings.filterwarnings("ignore", message="Could not find a config file")
+        with quiet_transformers():
             if start.checkpoint is not None and out_of_patience(trainer.record, start.best, config.patience):
                 trainer._load_from_checkpoint(str(start.checkpoint))
                 trainer.state.global_step = start.step

@@ -31,9 +31,11 @@ PUBLIC_MODULES = {
     "c2s.inference.predict",
     "c2s.metrics",
     "c2s.models",
+    "c2s.models.plan",
     "c2s.plugins",
     "c2s.prediction",
     "c2s.provenance",
+    "c2s.scaling",
     "c2s.sentences",
     "c2s.tasks",
     "c2s.testing",
@@ -41,13 +43,20 @@ PUBLIC_MODULES = {
 }
 
 
+def code_cells(name: str, *, hidden: bool = True) -> list[str]:
+    """Return the Python of a chapter's cells; of those that are on the page, or of all."""
+    notebook = chapter_notebook(find_chapter(name))
+    cells = [
+        c.source for c in notebook.cells
+        if c.cell_type == "code" and (hidden or "remove-cell" not in c.metadata.get("tags", []))
+    ]  # fmt: skip
+    # Lines for the shell or for IPython are not Python.
+    return ["\n".join(line for line in c.splitlines() if not re.match(r"\s*[%!]", line)) for c in cells]
+
+
 def code(name: str) -> list[ast.AST]:
     """Return every node of a chapter's code."""
-    notebook = chapter_notebook(find_chapter(name))
-    cells = [c.source for c in notebook.cells if c.cell_type == "code"]
-    # Lines for the shell or for IPython are not Python.
-    plain = ["\n".join(line for line in c.splitlines() if not re.match(r"\s*[%!]", line)) for c in cells]
-    return [node for cell in plain for node in ast.walk(ast.parse(cell))]
+    return [node for cell in code_cells(name) for node in ast.walk(ast.parse(cell))]
 
 
 def test_the_book_is_found_and_every_chapter_is_registered_and_in_the_contents() -> None:
@@ -129,3 +138,26 @@ def test_prose_is_one_sentence_a_line(name: str) -> None:
     lines = [line for line in prose if re.match(r"[A-Z`*$\"]", line)]
     run_on = [line for line in lines if re.search(r"[a-z`)][.?!] [A-Z]", line)]
     assert run_on == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_is_shown(name: str) -> None:
+    """A notebook shows the last value of a cell, and none of what stands inside an ``if`` or a loop."""
+    for number, cell in enumerate(code_cells(name, hidden=False)):
+        tree = ast.parse(cell)
+        calls = [
+            n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "show_figures"
+        ]
+        shown = [
+            n.args[0] for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "display"
+        ]
+        if tree.body and isinstance(tree.body[-1], ast.Expr):
+            shown.append(tree.body[-1].value)
+        kept = {
+            n.targets[0].id: n.value
+            for n in ast.walk(tree)
+            if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)
+        }
+        seen = {id(kept.get(node.id) if isinstance(node, ast.Name) else node) for node in shown}
+        lost = [call.lineno for call in calls if id(call) not in seen]
+        assert not lost, f"code cell {number} makes figures at line {lost} that no reader sees; display() them"

@@ -43,6 +43,12 @@ def test_only_linear_layers_of_the_blocks_change(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_checkpoint_asks_the_hub(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("the network was asked"))
+    train(tmp_path / "out", max_steps=6)
+
+
 def test_chosen_layers_alone_get_adapters(tmp_path: Path) -> None:
     before = {name: weight.clone() for name, weight in make_model().model.state_dict().items()}
     after = train(tmp_path / "out", lora_targets=("dense",)).model.model.state_dict()
