@@ -41,6 +41,8 @@ _PUBLIC = {
     "LanguageModel": "c2s.models",
     "SFTConfig": "c2s.training",
     "train_sft": "c2s.training",
+    "GRPOConfig": "c2s.training",
+    "train_grpo": "c2s.training",
     "generate": "c2s.inference",
     "score": "c2s.inference",
     "embed": "c2s.inference",
@@ -115,6 +117,8 @@ if TYPE_CHECKING:
         example_table as example_table,
     )
     from c2s.training import (
+        GRPOConfig as GRPOConfig,
         SFTConfig as SFTConfig,
+        train_grpo as train_grpo,
         train_sft as train_sft,
     )
