@@ -1,9 +1,9 @@
 """Generating cells of a type, ours and the peer's, on the same checkpoint, prompts and machine, in one run.
 
-``python benchmarks/generate.py [--quick] [--model FOLDER]``. A tiny GPT-NeoX is trained on the peer's own templates
-to write 64 genes and stop. The peer's `generate_cells_conditioned_on_cell_type` loads the checkpoint (in bfloat16,
-which it states) and generates eight cells at a time; ours loads the same checkpoint in float32. Both draw at
-temperature 1, at most as many tokens, for the same cell types, and both are timed from the call to the texts.
+``python benchmarks/generate.py [--quick] [--model FOLDER]``. A tiny GPT-NeoX is trained on the peer's own
+templates to write 64 genes and stop. The peer's `generate_cells_conditioned_on_cell_type` loads the checkpoint (in
+bfloat16, which it states) and generates eight cells at a time; ours loads the same checkpoint in float32. Both draw
+at temperature 1, at most as many tokens, for the same cell types, and both are timed from the call to the texts.
 Beside it: ours in bfloat16, ours with constrained decoding, and whether an answer depends on its batch.
 """
 
@@ -82,7 +82,9 @@ def run(folder: Path, scratch: Path, types: list[str], genes: list[str], repeats
             "threads": torch.get_num_threads(),
         },
         "answers": {
-            "same_alone_as_together": float(np.mean([a == b for a, b in zip(alone, answers["ours"], strict=True)])),
+            "same_alone_as_together": float(
+                np.mean([a == b for a, b in zip(alone, answers["ours"], strict=True)])
+            ),
             "words_per_cell": {name: round(float(np.mean([len(w) for w in ws])), 1) for name, ws in words.items()},
             "unknown_words": {n: sum(w not in known for ws in rows for w in ws) for n, rows in words.items()},
             "repeated_words": {n: sum(len(ws) - len(set(ws)) for ws in rows) for n, rows in words.items()},
@@ -93,7 +95,9 @@ def run(folder: Path, scratch: Path, types: list[str], genes: list[str], repeats
 def main() -> None:
     """Train or read the checkpoint, measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one pair of runs, fewer cells, a briefly trained model")
+    parser.add_argument(
+        "--quick", action="store_true", help="one pair of runs, fewer cells, a briefly trained model"
+    )
     parser.add_argument("--model", type=Path, help="keep the checkpoint here, or reuse the one that is here")
     options = parser.parse_args()
     require_peer()

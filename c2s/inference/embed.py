@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from c2s.models import LanguageModel
 
 
+#: A common beginning is read apart where what follows is at most so many times as long.
+_LEAST_STEM = 4
+
+
 def embed(
     model: LanguageModel,
     texts: Sequence[str],
@@ -101,7 +105,7 @@ class _Reader:
         self.network, self.body = network, decoder(network)
 
     def families(self, texts: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
-        """Group texts by a common beginning, where it is at least as long as what follows it.
+        """Group texts by a common beginning, where it is at least a quarter as long as what follows it.
 
         A shorter one costs more than it saves: what follows then needs a mask of its own.
         """
@@ -110,7 +114,7 @@ class _Reader:
         result, alone = [], []
         for stem, members in families(texts):
             longest = max(len(texts[i]) for i in members) - stem
-            if stem >= longest:
+            if _LEAST_STEM * stem >= longest:
                 result.append((stem, members))
             else:
                 alone += members

@@ -7,8 +7,11 @@ constraint is read in vLLM's own process, and the sums of log-probabilities.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -153,7 +156,9 @@ class VLLMBackend:
             raise ConfigError("vLLM", ["trust_remote_code is never set"], fix="leave it out.")
         self.llm = LLM(model=str(folder), logits_processors=[PROCESSOR], **options)
         self.reader = _Reader(self.llm, str(folder))
-        self._scratch = tempfile.TemporaryDirectory(prefix="c2s-vllm-")
+        self._scratch = Path(tempfile.mkdtemp(prefix="c2s-vllm-"))
+        weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        self._files = itertools.count()
 
     def generate(
         self,
@@ -171,9 +176,9 @@ class VLLMBackend:
         seeds = request_seeds(texts, request_ids, sampling.seed)
         spelled, anew = spelled_for(Speller(self.reader, constraint) if constraint else None, texts, tokens)
         paths: dict[Any, str | None] = {None: None}
-        for number, one in enumerate(dict.fromkeys(spelled)):
+        for one in dict.fromkeys(spelled):
             if one is not None:
-                path = Path(self._scratch.name) / f"{id(self)}-{number}-{seeds[0]}.json"
+                path = self._scratch / f"{next(self._files)}.json"
                 save_spelled(one, path)
                 paths[one] = str(path)
         end = int(self.reader.tokenizer.eos_token_id)

@@ -1,0 +1,222 @@
+"""Bad input to generation gets the error class that names the mistake, and a message that ends with the fix.
+
+One row per mistake: what is done, the exact class raised, what the message must say, and what its fix must name.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import c2s
+from c2s import errors as e
+from c2s.inference import Engine, Genes, Labels, generate, generate_to
+from c2s.models import LanguageModel, TinyConfig
+
+GENES = ["CD4", "CD40", "CD8A", "MS4A1", "NKG7"]
+PROMPT = "The cell is:"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One mistake."""
+
+    name: str
+    error: type[e.C2SError]
+    says: str
+    fix: str
+    do: Callable[[LanguageModel, Path], object]
+
+
+def _model(**changes: Any) -> LanguageModel:
+    model = c2s.load_model(
+        "tiny", corpus=[PROMPT, *GENES], device="cpu", config=TinyConfig(layers=1, hidden_size=16, heads=2)
+    )
+    for name, value in changes.items():
+        setattr(model, name, value)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return _model()
+
+
+def _without_bytes(model: LanguageModel, words: list[str], *, boundaries: bool) -> LanguageModel:
+    """The model with a tokenizer that knows some words only, or one that drops the spaces between words."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    if boundaries:
+        backend = Tokenizer(
+            models.WordLevel({w: i for i, w in enumerate(["<eos>", "<unk>", *words])}, unk_token="<unk>")
+        )
+    else:
+        letters = sorted({letter for word in words for letter in word})
+        backend = Tokenizer(
+            models.BPE({w: i for i, w in enumerate(["<eos>", "<unk>", *letters])}, [], unk_token="<unk>")
+        )
+    backend.decoder = decoders.Fuse()
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    result = copy.copy(model)
+    result.tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", unk_token="<unk>")
+    return result
+
+
+def _out_of_memory(model: LanguageModel) -> object:
+    broken = copy.deepcopy(model)
+
+    def forward(*args: Any, **options: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    broken.model.forward = forward  # type: ignore[method-assign]
+    return generate(broken, [PROMPT])
+
+
+def _other_model(model: LanguageModel, folder: Path) -> object:
+    path = generate_to(folder / "a.jsonl", model, {"a": PROMPT}, show_progress=False)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.model.get_output_embeddings().weight.add_(1.0)
+    return generate_to(path, other, {"a": PROMPT}, show_progress=False)
+
+
+def _other_settings(model: LanguageModel, folder: Path) -> object:
+    path = generate_to(folder / "a.jsonl", model, {"a": PROMPT}, show_progress=False, seed=1)
+    return generate_to(path, model, {"a": PROMPT}, show_progress=False, seed=2)
+
+
+CASES = [
+    Case("empty vocabulary", e.ConfigError, "the vocabulary is empty", "Genes", lambda m, d: Genes([])),
+    Case("vocabulary as one text", e.ConfigError, "is one text", "pass a list", lambda m, d: Genes("CD4 CD8A")),
+    Case(
+        "gene with whitespace",
+        e.GeneError,
+        "entry 1 of the gene vocabulary is 'CD8 A'",
+        "whitespace",
+        lambda m, d: Genes(["CD4", "CD8 A"]),
+    ),
+    Case("gene that is no text", e.GeneError, "is None", "leave it out", lambda m, d: Genes(["CD4", None])),  # type: ignore[list-item]
+    Case("gene twice", e.GeneError, "'CD4' is twice", "dict.fromkeys", lambda m, d: Genes(["CD4", "CD8A", "CD4"])),
+    Case(
+        "more genes than there are",
+        e.ConfigError,
+        "n is 6, but there are 5 genes",
+        "as many genes as there are",
+        lambda m, d: Genes(GENES, n=6),
+    ),
+    Case(
+        "both numbers, one of them zero",
+        e.ConfigError,
+        "at_most is 0, not at least 1; n and at_most are both given",
+        "n=200",
+        lambda m, d: Genes(GENES, n=2, at_most=0),
+    ),
+    Case("no labels", e.ConfigError, "there is no label", "not empty", lambda m, d: Labels([])),
+    Case(
+        "label twice", e.ConfigError, "'T' is given more than once", "different", lambda m, d: Labels(["T", "T"])
+    ),
+    Case("empty label", e.ConfigError, "label 1 is ' '", "not empty", lambda m, d: Labels(["T", " "])),
+    Case(
+        "tokenizer that cannot spell a gene",
+        e.GeneError,
+        "cannot spell the gene 'NKG7'",
+        "byte fallback",
+        lambda m, d: generate(
+            _without_bytes(m, [*PROMPT.split(), *GENES[:4]], boundaries=True), [PROMPT], constraint=Genes(GENES)
+        ),
+    ),
+    Case(
+        "tokenizer that runs genes together",
+        e.GeneError,
+        "does not show where 'CD4' ends",
+        "space before a word",
+        lambda m, d: generate(
+            _without_bytes(m, [*PROMPT.split(), *GENES, "0"], boundaries=False),
+            [PROMPT],
+            constraint=Genes(["CD4", "CD4C"]),
+        ),
+    ),
+    Case(
+        "fewer tokens than genes",
+        e.ConfigError,
+        "max_new_tokens is 2, but the shortest answer of the constraint has 4 tokens",
+        "leave max_new_tokens out",
+        lambda m, d: generate(m, [PROMPT], constraint=Genes(GENES, n=4), max_new_tokens=2),
+    ),
+    Case(
+        "prompt longer than the context",
+        e.ContextError,
+        "the context of tiny is 8",
+        "top_k",
+        lambda m, d: generate(_model(context_length=8), [" ".join(GENES * 2)], max_new_tokens=1),
+    ),
+    Case(
+        "genes that do not fit the context",
+        e.ContextError,
+        "has room for 2",
+        "fewer genes",
+        lambda m, d: generate(_model(context_length=6), [PROMPT], constraint=Genes(GENES, n=5)),
+    ),
+    Case(
+        "out of memory",
+        e.ModelError,
+        "ran out of memory",
+        "lower tokens_per_batch",
+        lambda m, d: _out_of_memory(m),
+    ),
+    Case(
+        "partial file of another model", e.OutputError, "of another model", "write to another path", _other_model
+    ),
+    Case("partial file of other settings", e.OutputError, "seed was 1, is 2", "settings", _other_settings),
+    Case(
+        "top_k below zero, min_p of one",
+        e.ConfigError,
+        "top_k is -1, not 0 or more; min_p is 1.0, not in [0, 1)",
+        "temperature=0.3",
+        lambda m, d: generate(m, [PROMPT], top_k=-1, min_p=1.0),
+    ),
+    Case(
+        "empty stop string",
+        e.ConfigError,
+        "a stop string is empty",
+        "e.g.",
+        lambda m, d: generate(m, [PROMPT], stop=[""]),
+    ),
+    Case(
+        "vLLM without vLLM",
+        e.ModelError,
+        "vLLM is not installed",
+        "pip install vllm",
+        lambda m, d: Engine(m, backend="vllm"),
+    ),
+    Case(
+        "unknown backend",
+        e.ConfigError,
+        "no backend 'onnx'",
+        "transformers, vllm",
+        lambda m, d: Engine(m, backend="onnx"),
+    ),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_mistake_is_named_and_mended(case: Case, model: LanguageModel, tmp_path: Path) -> None:
+    with pytest.raises(case.error) as caught:
+        case.do(model, tmp_path)
+    assert type(caught.value) is case.error
+    assert re.search(re.escape(case.says), str(caught.value)), str(caught.value)
+    assert case.fix in caught.value.fix
+    assert not [path for path in tmp_path.iterdir() if path.name != "a.jsonl"]
+
+
+def test_a_label_that_begins_another_is_no_mistake(model: LanguageModel) -> None:
+    labels = ["T", "T cell", "T cell, CD4"]
+    assert generate(model, [PROMPT], constraint=Labels(labels))[0] in labels
