@@ -2,7 +2,7 @@
 
 ``python benchmarks/generate.py [--quick] [--model FOLDER]``. A tiny GPT-NeoX is trained on the peer's own
 templates to write 64 genes and stop. The peer's `generate_cells_conditioned_on_cell_type` loads the checkpoint (in
-bfloat16, which it states) and generates eight cells at a time; ours loads the same checkpoint in float32. Both draw
+bfloat16, as it states) and generates eight cells at a time; ours loads the same checkpoint in float32. Both draw
 at temperature 1, at most as many tokens, for the same cell types, and both are timed from the call to the texts.
 Beside it: ours in bfloat16, ours with constrained decoding, and whether an answer depends on its batch.
 """
