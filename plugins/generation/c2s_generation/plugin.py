@@ -96,6 +96,12 @@ def c2s_register_tasks(register: Register) -> None:
 
 
 @hookimpl
+def c2s_register_chapters(register: Register) -> None:
+    """Register the chapter."""
+    register("generating-cells", "c2s_generation.chapter:CHAPTER", summary="section 4.6.2: cells that are written")
+
+
+@hookimpl
 def c2s_register_commands(app: typer.Typer) -> None:
     """Add ``c2s generate``."""
     from c2s_generation.command import generate
