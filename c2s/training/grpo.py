@@ -147,22 +147,22 @@ def train_grpo(
         same_settings(settings, final / SUMMARY_FILE)
         return _finished(final)
     rank = int(os.environ.get("RANK", "0"))
-    from c2s.training.grpo_run import as_policy, make_trainer, run_policy
+    from c2s.training.grpo_run import arguments, as_policy, make_trainer, run_policy
 
     with ExitStack() as stack:
         stack.enter_context(isolated_generators())
         policy = _with_adapters(model, config)
         stack.enter_context(as_policy(policy))
         evaluation = joined_reward_evaluation(policy, validation, wanted, config, evaluate)
+        # Before anything waits for the other processes: this sets up how they talk.
+        settled = arguments(config, wanted, place, steps, cpu=model.device.type == "cpu")
         start = begin(place, settings, resume=resume, rank=rank)
         record = TrainingRecord(place / (RECORD_FILE if rank == 0 else f"{rank}-{RECORD_FILE}"), up_to=start.step)
         advance = stack.enter_context(progress("GRPO steps", steps, enabled=show_progress and rank == 0))
         advance(start.step or 0)
         if start.step is None and evaluation is not None:
             record.add({"step": 0, "evaluation": evaluation()})
-        trainer = make_trainer(
-            policy, examples, wanted, config, place, steps, start, record, advance, evaluation, rank
-        )
+        trainer = make_trainer(policy, examples, wanted, config, settled, start, record, advance, evaluation, rank)
         run_policy(trainer, place, start, config)
         taken, best, stopped_by = int(trainer.state.global_step), trainer.best, trainer.stopped_by
         everyone: Callable[[], None] = trainer.accelerator.wait_for_everyone

@@ -125,8 +125,7 @@ def make_trainer(
     examples: pa.Table,
     rewards: Sequence[WeightedReward],
     config: GRPOConfig,
-    place: Path,
-    steps: int,
+    settled: Any,
     start: Start,
     record: TrainingRecord,
     advance: Any,
@@ -138,7 +137,7 @@ def make_trainer(
 
     from c2s.training.grpo_trainer import PolicyTrainer
 
-    n = examples.num_rows
+    n, steps, place = examples.num_rows, int(settled.max_steps), Path(settled.output_dir)
     visits = plan_visits(
         np.ones(n, dtype=np.int64),
         steps=math.ceil(steps / config.iterations),
@@ -155,7 +154,7 @@ def make_trainer(
     with _reference(model, place, config, rank):
         trainer = PolicyTrainer(
             model=model.model,
-            args=arguments(config, rewards, place, steps, cpu=model.device.type == "cpu"),
+            args=settled,
             train_dataset=dataset,
             processing_class=model.tokenizer,
             language_model=model,
