@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,19 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in [list(head), ["---"] * len(head), *safe]]
 
 
+@contextmanager
+def _own_look() -> Iterator[None]:
+    """Draw as if nobody had told matplotlib anything: a chapter's style, say, would change a corpus's bytes."""
+    import matplotlib as mpl
+
+    own = {"svg.hashsalt": "c2s", "svg.fonttype": "none", "font.size": 9}
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({**own, "axes.spines.top": False, "axes.spines.right": False})
+        yield
+
+
+@_own_look()
 def _bars(values: Mapping[str, Mapping[str, int]], label: str, parts: Sequence[str]) -> bytes:
     """Draw one bar per name, made of its parts."""
     figure = _figure(0.32 * len(values) + 1.2)
@@ -152,6 +166,7 @@ def _bars(values: Mapping[str, Mapping[str, int]], label: str, parts: Sequence[s
     return _svg(figure)
 
 
+@_own_look()
 def _lengths(tasks: Mapping[str, Mapping[str, Any]], unit: str) -> bytes:
     """Draw how long the examples of each task are: one row per task, one column per doubling."""
     names = list(tasks)
@@ -185,17 +200,6 @@ def _figure(height: float) -> Any:
 
 def _svg(figure: Any) -> bytes:
     """Return the figure; the same figure gives the same bytes."""
-    import matplotlib as mpl
-
     picture = io.BytesIO()
-    with mpl.rc_context(
-        {
-            "svg.hashsalt": "c2s",
-            "svg.fonttype": "none",
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-        }
-    ):
-        figure.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
     return picture.getvalue()

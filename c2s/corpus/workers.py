@@ -70,10 +70,9 @@ def processes(number: int) -> Iterator[Workers | None]:
         yield workers
     except BrokenProcessPool:
         raise OutputError(
-            f"one of the {number} worker processes died in the middle of its work; most likely the system ended "
-            "it because memory ran out.",
+            f"one of the {number} worker processes died; most likely the system ended it because memory ran out.",
             fix="run the same command again, which goes on where this one stopped; with fewer workers (--workers) "
-            "it needs less memory.",
+            "it needs less memory. A script of your own must call build_corpus under `if __name__ == '__main__':`.",
         ) from None
     finally:
         workers.executor.shutdown(wait=True, cancel_futures=True)

@@ -32,6 +32,17 @@ def test_two_builds_and_units_in_any_order_give_the_same_bytes(tmp_path):
     assert shards and shards.items() <= digests(tmp_path / "one").items()
 
 
+def test_the_style_of_whoever_builds_changes_no_figure(tmp_path):
+    import matplotlib as mpl
+
+    spec = quick_spec(tmp_path)
+    build_corpus(spec, tmp_path / "plain", show_progress=False)
+    with mpl.rc_context({"font.size": 17, "axes.grid": True, "axes.prop_cycle": mpl.cycler(color=["red"])}):
+        build_corpus(spec, tmp_path / "styled", show_progress=False)
+        assert mpl.rcParams["font.size"] == 17
+    assert digests(tmp_path / "plain") == digests(tmp_path / "styled")
+
+
 def test_a_finished_unit_is_not_done_again_unless_its_shard_is_damaged(tmp_path, monkeypatch):
     spec = quick_spec(tmp_path)
     plan = plan_corpus(spec)
