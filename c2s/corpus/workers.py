@@ -72,7 +72,7 @@ def processes(number: int) -> Iterator[Workers | None]:
         raise OutputError(
             f"one of the {number} worker processes died; most likely the system ended it because memory ran out.",
             fix="run the same command again, which goes on where this one stopped; with fewer workers (--workers) "
-            "it needs less memory. A script of your own must call build_corpus under `if __name__ == '__main__':`.",
+            "it needs less memory. A script must call build_corpus under `if __name__ == '__main__':`.",
         ) from None
     finally:
         workers.executor.shutdown(wait=True, cancel_futures=True)
