@@ -65,6 +65,9 @@ def scaling_figure(
             for way, colour in zip(ways, colours, strict=False):
                 _curve(row[-1], largest[largest["way"] == way], "samples", colour, n_bootstrap, seed, label=way)
             row[-1].set(xscale="log", xlabel="samples seen", ylabel=_TITLES.get(metric, metric))
+            seen = sorted(set(largest["samples"]))
+            row[-1].set_xticks(seen, [f"{n:,}" for n in seen])
+            row[-1].minorticks_off()
             row[-1].set_title(f"{task}\n{int(largest['parameters'].max()):,} parameters", fontsize=9)
             if len(ways) > 1:
                 row[-1].legend(fontsize=8)
