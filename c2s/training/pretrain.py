@@ -21,18 +21,22 @@ from c2s.progress import progress
 from c2s.provenance import checksum
 from c2s.training.config import SFTConfig
 from c2s.training.generators import isolated_generators
-from c2s.training.resume import Start, newest_start, prepare_place, same_settings, table_checksum, weights_checksum
+from c2s.training.resume import Start, begin, same_settings, table_checksum, weights_checksum
 from c2s.training.sft import (
     RECORD_FILE,
     SUMMARY_FILE,
     TrainResult,
+    add_adapters,
+    finish_adapters,
     finished_run,
+    process_rank,
     processes,
     result_of,
     run_trainer,
     training_arguments,
 )
 from c2s.training.validation import joined_evaluation, validation_loss
+from c2s.training.watch import TENSORBOARD_FOLDER, check_reports
 
 if TYPE_CHECKING:
     from c2s.training.streaming import StreamTrainer
@@ -121,7 +125,8 @@ def pretrain_corpus(
     found = corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
     config = config or DEFAULTS
     _check(found, config, tasks, buffer_size, validation_examples)
-    rank = int(os.environ.get("RANK", "0"))
+    check_reports(config.report_to)
+    rank = process_rank()
     if not isinstance(model, LanguageModel):
         model = _model(found, model, tiny, tasks, config.seed, device)
     too_long = _budget(found, model, too_long)
@@ -148,7 +153,8 @@ def pretrain_corpus(
     with isolated_generators():
         arguments = training_arguments(config, place, steps, cpu=model.device.type == "cpu")
         arguments.ignore_data_skip = True  # the stream knows itself where to go on
-        start = _begin(place, settings, resume, rank)
+        add_adapters(model, config)
+        start = begin(place, settings, resume=resume, rank=rank)
         with progress("training steps", steps, enabled=show_progress and rank == 0) as advance:
             advance(start.step or 0)
             trainer = _make_trainer(
@@ -159,11 +165,14 @@ def pretrain_corpus(
     summary = _summary(settings, trainer, steps)
     everyone: Callable[[], None] = trainer.accelerator.wait_for_everyone
     del trainer
+    finish_adapters(model, config)
     if rank == 0:
         with atomic_output(final) as temporary:
             write_model(model, temporary)
             shutil.copyfile(place / RECORD_FILE, temporary / RECORD_FILE)
             (temporary / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            if (place / TENSORBOARD_FOLDER).exists():
+                shutil.copytree(place / TENSORBOARD_FOLDER, temporary / TENSORBOARD_FOLDER)
         shutil.rmtree(place, ignore_errors=True)
     everyone()
     model.path = final
@@ -295,16 +304,6 @@ def _by_task(validation: Mapping[str, pa.Table], config: SFTConfig) -> Callable[
     return evaluate
 
 
-def _begin(place: Path, settings: Mapping[str, Any], resume: bool, rank: int) -> Start:
-    """Let the first process prepare the working folder, and the others find it."""
-    from accelerate.state import PartialState
-
-    if rank == 0:
-        start = prepare_place(place, settings, resume=resume)
-    PartialState().wait_for_everyone()
-    return start if rank == 0 else newest_start(place)
-
-
 def _make_trainer(
     model: LanguageModel,
     corpus: Corpus,
@@ -363,6 +362,7 @@ def _make_trainer(
         keep_checkpoints=config.keep_checkpoints,
         best=start.best,
         advance=advance,
+        divergence=config.divergence,
         batches=batches,
         first_step=start.step or 0,
     )

@@ -308,3 +308,24 @@ def test_two_processes_train_together_each_on_its_own_share(corpus: Corpus, tmp_
     assert [line["read"] for line in steps] == [4, 8, 12, 16]
     assert json.loads((tmp_path / "out" / "training.json").read_text())["config"]["processes"] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+
+
+def test_adapters_are_pretrained_on_a_model_that_is_there(corpus, tmp_path):
+    base = train(corpus, tmp_path / "base").model
+    before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
+    config = SFTConfig(loss="full", max_steps=4, batch_size=8, lora_rank=2)
+    after = pretrain_corpus(
+        corpus, out=tmp_path / "out", model=base, config=config,
+        device="cpu", show_progress=False,
+    ).model.model.state_dict()  # fmt: skip
+    changed = {name for name in before if not (before[name] == after[name]).all()}
+    assert before.keys() == after.keys()
+    assert changed and all(".layers." in name for name in changed)
+
+
+def test_pretraining_that_diverges_stops_and_names_the_step(corpus, tmp_path):
+    with pytest.raises(TrainingError, match=r"diverges at step \d+"):
+        train(
+            corpus, tmp_path / "out", max_steps=200, learning_rate=1.0, lr_schedule="constant",
+            divergence=0.5, eval_every=500,
+        )  # fmt: skip

@@ -21,7 +21,7 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    ("architecture", "kills", "seed"), [("gpt_neox", 6, 1), pytest.param("gemma2", 12, 2, marks=pytest.mark.slow)]
+    ("architecture", "kills", "seed"), [("gpt_neox", 6, 1), pytest.param("gemma2", 20, 2, marks=pytest.mark.slow)]
 )
 def test_a_run_killed_at_random_steps_ends_in_the_same_bytes(
     architecture: str, kills: int, seed: int, tmp_path: Path
