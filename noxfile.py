@@ -67,7 +67,7 @@ def tests(session: nox.Session) -> None:
         return
     session.run("coverage", "erase")
     measured = ("--cov", "--cov-append", "--cov-report=")
-    session.run("pytest", "tests", "-n", "2", *measured, env=ONE_THREAD)
+    session.run("pytest", "tests", "-n", "2", "--durations=25", *measured, env=ONE_THREAD)
     for folder in plugin_folders([]):
         session.run("pytest", f"{folder}/tests", "-n", "2", *measured, env=ONE_THREAD)
     session.run("coverage", "report", "--fail-under=90")
