@@ -109,7 +109,9 @@ def test_a_chapter_imports_only_public_api(name: str) -> None:
             imported.add(str(node.module))
             assert not any(alias.name.startswith("_") for alias in node.names)
     ours = {module for module in imported if module.split(".")[0].startswith("c2s")}
-    assert ours <= PUBLIC_MODULES
+    # The chapter of a plugin may also use what that plugin's package hands out itself.
+    own = f"c2s_{c2s.default_host().chapters.owner(name).plugin}"
+    assert ours <= PUBLIC_MODULES | {own}
 
 
 @pytest.mark.parametrize("name", NAMES)
