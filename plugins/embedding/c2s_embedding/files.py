@@ -1,0 +1,298 @@
+"""Vectors of the cells of a file, in the same file; a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from c2s import LanguageModel, default_host, load_model, read_cells, to_cell_sentences
+from c2s.errors import C2SError, ConfigError, InputFileError, OutputError
+from c2s.files import atomic_output, refuse_existing
+from c2s.inference import embed
+from c2s.inference.to_file import fingerprint
+from c2s.progress import progress
+from c2s.training import TaskModel
+from c2s_embedding.templates import CELL, as_template
+from c2s_embedding.vectors import TOP_K, cell_prompts, embed_samples
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Cells whose vectors are written down together; what a kill loses at most.
+BLOCK = 1024
+#: Says that a model folder was trained on a task, and how it was asked.
+TASK_FILE = "c2s_task.json"
+_FORMAT = "c2s vectors 1"
+
+
+def embed_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    *,
+    key: str = "X_c2s",
+    template: str | None = None,
+    top_k: int | None = None,
+    layer: str | None = None,
+    symbols: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    tokens_per_batch: int | None = None,
+    block: int = BLOCK,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> AnnData:
+    """Embed every cell of a file and write the file again with the vectors in ``obsm``.
+
+    While it runs, finished vectors are kept in ``<target>.embedding``; the same call takes up a run that was
+    stopped. `target` appears when all is done.
+
+    Parameters
+    ----------
+    source
+        Cells: ``.h5ad`` or ``.zarr``.
+    target
+        The ``.h5ad`` to write.
+    model
+        Folder, preset or downloaded model. One that was trained on a task of single cells is asked as it was
+        trained, with as many genes, unless `template` or `top_k` say otherwise.
+    key
+        Where the vectors go, ``obsm[key]``.
+    template
+        Prompt with ``{cell_sentence}`` and columns of ``obs``.
+    top_k
+        Most genes of a sentence; default the model's, else 200.
+    layer, symbols
+        As for `c2s.read_cells`.
+    device, dtype, tokens_per_batch
+        As for `c2s.load_model` and `c2s.embed`.
+    block
+        Cells whose vectors are written down together.
+    overwrite
+        Replace an existing `target`, and ``obsm[key]`` of the cells.
+    show_progress
+        Show progress.
+
+    Returns
+    -------
+    AnnData
+        The cells that were written, as in `source`.
+
+    Raises
+    ------
+    OutputError
+        `target` exists, or what a stopped run left belongs to other cells, another model or another prompt.
+    ConfigError
+        ``obsm[key]`` is there already, `target` is no ``.h5ad``, or `block` is not positive.
+    C2SError
+        As for reading cells, loading models and making prompts.
+    """
+    import anndata as ad
+
+    place, final = Path(source), Path(target)
+    _check_target(final, overwrite)
+    if block < 1:
+        raise ConfigError("embedding", [f"block={block} is below 1"], fix="1024 is usual.")
+    cells = read_cells(place, layer=layer, symbols=symbols)
+    if key in cells.obsm and not overwrite:
+        raise ConfigError(
+            "embedding",
+            [f"{place} has obsm[{key!r}] already"],
+            fix="choose another key (--key), or pass overwrite=True (--overwrite).",
+        )
+    loaded, prompts = _asked(Path(model), cells, template, top_k, device, dtype)
+    vectors = _resumable(loaded, prompts, final, block, tokens_per_batch, show_progress)
+    # The user's own file comes back as it was, with the vectors added: neither normalised nor filtered.
+    original = ad.read_zarr(place) if place.is_dir() else ad.read_h5ad(place)
+    original.obsm[key] = vectors
+    _write(original, final, overwrite)
+    shutil.rmtree(_partial(final), ignore_errors=True)
+    return original
+
+
+def embed_samples_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    *,
+    within: Sequence[str],
+    n_cells: tuple[int, int] = (5, 20),
+    template: str | None = None,
+    top_k: int | None = None,
+    layer: str | None = None,
+    symbols: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    tokens_per_batch: int | None = None,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> AnnData:
+    """Embed samples of cells of a file, see `c2s_embedding.embed_samples`; write them as samples x dimensions.
+
+    Raises
+    ------
+    C2SError
+        As `embed_file` and `embed_samples`.
+    """
+    final = Path(target)
+    _check_target(final, overwrite)
+    cells = read_cells(source, layer=layer, symbols=symbols)
+    found = embed_samples(
+        load_model(model, device=device, dtype=dtype),
+        cells,
+        within=within,
+        n_cells=n_cells,
+        template=template,
+        top_k=50 if top_k is None else top_k,
+        seed=seed,
+        tokens_per_batch=tokens_per_batch,
+        show_progress=show_progress,
+    )
+    _write(found, final, overwrite)
+    return found
+
+
+def embed_texts_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    tokens_per_batch: int | None = None,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> AnnData:
+    """Embed each line of a text file; write texts x dimensions, with the line in ``obs["text"]``.
+
+    Raises
+    ------
+    InputFileError
+        The file cannot be read, or holds no text.
+    C2SError
+        As `embed_file`.
+    """
+    import pandas as pd
+    from anndata import AnnData
+
+    final = Path(target)
+    _check_target(final, overwrite)
+    try:
+        content = Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFileError(
+            f"{source} cannot be read as text: {error}.", fix="give a UTF-8 text file."
+        ) from error
+    texts = [line.strip() for line in content.splitlines() if line.strip()]
+    if not texts:
+        raise InputFileError(f"{source} holds no text.", fix="write one text a line.")
+    loaded = load_model(model, device=device, dtype=dtype)
+    vectors = embed(loaded, texts, tokens_per_batch=tokens_per_batch, show_progress=show_progress)
+    found = AnnData(vectors, obs=pd.DataFrame({"text": texts}, index=[f"text{i}" for i in range(len(texts))]))
+    _write(found, final, overwrite)
+    return found
+
+
+def _check_target(final: Path, overwrite: bool) -> None:
+    if final.suffix != ".h5ad":
+        raise ConfigError("embedding", [f"{final} does not end in .h5ad"], fix="name the output OUT.h5ad.")
+    refuse_existing(final, overwrite=overwrite)
+
+
+def _write(adata: AnnData, final: Path, overwrite: bool) -> None:
+    with atomic_output(final, overwrite=overwrite) as temporary:
+        adata.write_h5ad(temporary)
+
+
+def _asked(
+    model: Path, cells: AnnData, template: str | None, top_k: int | None, device: str, dtype: str
+) -> tuple[LanguageModel, list[str]]:
+    """Load the model, and write each cell's prompt as the model was asked when it was trained."""
+    if (model / TASK_FILE).is_file():
+        trained = TaskModel.load(model, device=device, dtype=dtype)
+        top_k = top_k or trained.top_k
+        prompts = None if template else _prompts_of_task(trained, cells, top_k)
+        if prompts is not None:
+            return trained.model, prompts
+        loaded = trained.model
+    else:
+        loaded = load_model(str(model), device=device, dtype=dtype)
+    records = cell_prompts(cells, template=template, top_k=TOP_K if top_k is None else top_k)
+    filled = as_template(template, CELL)
+    return loaded, [filled.render(record) for record in records]
+
+
+def _prompts_of_task(trained: TaskModel, cells: AnnData, top_k: int | None) -> list[str] | None:
+    """Return the task's own question about each cell; None if it is not about single cells that are shown."""
+    try:
+        task = default_host().tasks.get(trained.task_name).from_options(trained.options)
+        sentences = to_cell_sentences(cells, top_k=top_k, expects="any")
+        rows = task.examples(sentences, trained.templates, seed=trained.seed, answers=False).to_pylist()
+    except C2SError:
+        # The plugin is not here, or its task needs more than the cells: the usual prompt will do.
+        return None
+    prompt = {row["cell_ids"][0]: row["prompt"] for row in rows if len(row["cell_ids"]) == 1}
+    texts = dict(zip(sentences.table["cell_id"].to_pylist(), sentences.table["cell_sentence"].to_pylist()))
+    if set(prompt) != set(texts) or any(texts[cell] not in prompt[cell] for cell in texts):
+        return None
+    return [prompt[cell] for cell in texts]
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(final.name + ".embedding")
+
+
+def _resumable(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    final: Path,
+    block: int,
+    tokens_per_batch: int | None,
+    show_progress: bool,
+) -> npt.NDArray[np.float32]:
+    """Embed block by block, each block in a file of its own; take up those that are there."""
+    folder = _partial(final)
+    told = hashlib.blake2b("\x1e".join(prompts).encode(), digest_size=16).hexdigest()
+    settings = {"format": _FORMAT, "model": fingerprint(model), "prompts": told, "block": block}
+    _begin(folder, settings)
+    starts = range(0, len(prompts), block)
+    parts = [folder / f"vectors-{number:06d}.npy" for number in range(len(starts))]
+    with progress("embedding", len(prompts), enabled=show_progress) as advance:
+        for start, part in zip(starts, parts, strict=True):
+            some = prompts[start : start + block]
+            if not part.exists():
+                vectors = embed(model, some, tokens_per_batch=tokens_per_batch)
+                with atomic_output(part) as temporary:
+                    np.save(temporary, vectors)
+            advance(len(some))
+    return np.concatenate([np.load(part, allow_pickle=False) for part in parts])
+
+
+def _begin(folder: Path, settings: dict[str, Any]) -> None:
+    """Make the folder of a run, or check that a stopped run was the same."""
+    note = folder / "settings.json"
+    if not folder.exists():
+        with atomic_output(folder) as temporary:
+            temporary.mkdir()
+            (temporary / note.name).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+        raise OutputError(f"{folder} is in the way and was not left by this command.", fix="move it away.")
+    differing = [name for name in settings if found.get(name) != settings[name]]
+    if differing:
+        raise OutputError(
+            f"{folder} was left by a run that was stopped, with another {' and another '.join(differing)}.",
+            fix="delete that folder to begin anew, or give what that run was given.",
+        )
