@@ -66,7 +66,7 @@ def integration_scores(
     sources = checked_labels(batches, len(points), what="batches")
     for what, given in (("type", types), ("batch", sources)):
         if len(np.unique(given)) < 2:
-            raise MetricError(f"all cells are of one {what}.", fix=f"give cells of two {what}s or more.")
+            raise MetricError(f"all cells are of one {what}.", fix=f"give cells of at least two ({what}).")
     if not 3 <= n_neighbors < len(points):
         raise ConfigError(
             "integration scores",
