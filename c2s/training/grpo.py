@@ -27,6 +27,7 @@ from c2s.training.reward_evaluation import joined_reward_evaluation
 from c2s.training.rewards import RewardLike, WeightedReward, as_rewards
 from c2s.training.sft import RECORD_FILE, SUMMARY_FILE, TrainResult, processes
 from c2s.training.validation import Evaluate
+from c2s.training.watch import TENSORBOARD_FOLDER, check_reports
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,6 +136,7 @@ def train_grpo(
     place = final.with_name(final.name + ".training")
     if not resume:
         refuse_existing(final)
+    check_reports(config.report_to)
     wanted = as_rewards(rewards)
     _check_machine(config)
     if not isinstance(model, LanguageModel):
@@ -182,6 +184,8 @@ def train_grpo(
         with atomic_output(final) as temporary:
             write_model(model, temporary)
             shutil.copyfile(place / RECORD_FILE, temporary / RECORD_FILE)
+            if (place / TENSORBOARD_FOLDER).exists():
+                shutil.copytree(place / TENSORBOARD_FOLDER, temporary / TENSORBOARD_FOLDER)
             (temporary / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
             if also_write is not None:
                 also_write(model, temporary)

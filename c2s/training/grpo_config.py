@@ -86,6 +86,8 @@ class GRPOConfig(BaseModel):
         Stop after this many evaluations without a better score; None never stops early.
     save_steps, keep_checkpoints
         Steps between checkpoints, and how many of the newest to keep; the best one is kept as well.
+    report_to
+        As in `c2s.training.SFTConfig`.
     guard_window
         Steps a guard looks at.
     no_signal
@@ -134,6 +136,7 @@ class GRPOConfig(BaseModel):
     patience: int | None = Field(default=None, ge=1)
     save_steps: int = Field(default=50, ge=1)
     keep_checkpoints: int = Field(default=1, ge=1)
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
     guard_window: int = Field(default=10, ge=1)
     no_signal: float = Field(default=0.9, gt=0, le=1)
     length_collapse: float = Field(default=0.5, ge=0, lt=1)

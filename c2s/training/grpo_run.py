@@ -107,7 +107,7 @@ def arguments(config: GRPOConfig, rewards: Sequence[WeightedReward], place: Path
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        report_to="none",
+        report_to=list(config.report_to) or "none",
         use_cpu=cpu,
         dataloader_num_workers=0,
         dataloader_pin_memory=False,

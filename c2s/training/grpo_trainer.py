@@ -8,18 +8,14 @@ nothing is sent anywhere.
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather
-from transformers import PreTrainedModel, Trainer, TrainerCallback
 from trl import GRPOTrainer
 
 from c2s.errors import C2SWarning, TrainingError
@@ -28,7 +24,7 @@ from c2s.progress import Advance
 from c2s.training.grpo_config import GRPOConfig
 from c2s.training.grpo_guards import look
 from c2s.training.record import TrainingRecord
-from c2s.training.resume import BEST_FILE, checkpoint_steps, out_of_patience
+from c2s.training.recorded import RecordedTrainer
 from c2s.training.rewards import WeightedReward, score_answers, total_reward
 
 if TYPE_CHECKING:
@@ -40,7 +36,7 @@ if TYPE_CHECKING:
 _EQUAL = 1e-6
 
 
-class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
+class PolicyTrainer(RecordedTrainer, GRPOTrainer):  # type: ignore[misc]
     """`trl.GRPOTrainer` with checked rewards, a record, guards, handed-in validation and atomic checkpoints.
 
     Parameters
@@ -83,12 +79,11 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
         super().__init__(*args, reward_funcs=[weighted.reward.function for weighted in rewards], **kwargs)
         self.reward_func_names = [weighted.name for weighted in rewards]
         self.language_model, self.examples, self.rewards, self.config = language_model, examples, rewards, config
-        self.record, self.evaluate_with = record, evaluate_with
-        self.best = best
+        self.begin_record(
+            record, evaluate_with, eval_every, best, config.patience, config.keep_checkpoints, advance
+        )
         self.stopped_by: str | None = None
         self._drawn: dict[str, float | None] = {}
-        self._step_started = time.perf_counter()
-        self.add_callback(_Pace(eval_every if evaluate_with else None, advance))
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """Return the tokens of prompts as inference makes them: without an end of text."""
@@ -158,7 +153,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
             "grad_norm": logs.get("grad_norm"),
             "seconds": round(now - self._step_started, 4),
         }
-        self.record.add(line)
+        self._write(line)
         if self._drawn:
             self._watch()
         self._drawn, self._step_started = {}, now
@@ -175,86 +170,6 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
             if stops:
                 self.stopped_by = self.stopped_by or alarm.guard
                 self.control.should_training_stop = self.control.should_save = True
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Read weights back through ``from_pretrained``, and miss none (`c2s.training.trainer` says why)."""
-        network = self.accelerator.unwrap_model(self.model)
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not isinstance(network, PreTrainedModel):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        read = type(network).from_pretrained(
-            resume_from_checkpoint, dtype=network.dtype, use_safetensors=True, local_files_only=True
-        )
-        network.load_state_dict(read.state_dict())
-
-    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
-        """Score the model; mark a better one to be saved, and stop when there was none for too long."""
-        assert self.evaluate_with is not None
-        self.control.should_evaluate = False
-        numbers = {key: float(value) for key, value in self.evaluate_with().items()}
-        if not math.isfinite(numbers["score"]):
-            raise TrainingError(
-                f"the validation score of step {self.state.global_step} is {numbers['score']}.",
-                fix="make evaluate return a finite 'score', higher for better models.",
-            )
-        self.record.add({"step": self.state.global_step, "evaluation": numbers})
-        if self.best is None or numbers["score"] > self.best[0]:
-            self.best = (numbers["score"], self.state.global_step)
-            self.control.should_save = True
-        elif out_of_patience(self.record, self.best, self.config.patience):
-            self.control.should_training_stop = True
-        self._step_started = time.perf_counter()
-        return numbers
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write a checkpoint under a temporary name, move it into place, and prune the older ones."""
-        place = Path(self.args.output_dir)
-        writing = place / "writing"
-        if self.args.should_save:
-            shutil.rmtree(writing, ignore_errors=True)
-        self.accelerator.wait_for_everyone()  # each process writes its own part
-        self.args.output_dir = str(writing)
-        try:
-            # The great-grandparent's: TRL's own would also write a model card.
-            Trainer._save_checkpoint(self, model, trial)
-        finally:
-            self.args.output_dir = str(place)
-        self.accelerator.wait_for_everyone()
-        if not self.args.should_save:
-            return
-        written = writing / f"checkpoint-{self.state.global_step}"
-        best = None if self.best is None else {"score": self.best[0], "step": self.best[1]}
-        (written / BEST_FILE).write_text(json.dumps(best), encoding="utf-8")
-        final = place / written.name
-        shutil.rmtree(final, ignore_errors=True)
-        written.replace(final)
-        shutil.rmtree(writing, ignore_errors=True)
-        protected = {self.state.global_step, self.best[1] if self.best else -1}
-        for step in checkpoint_steps(place)[: -self.config.keep_checkpoints]:
-            if step not in protected:
-                shutil.rmtree(place / f"checkpoint-{step}", ignore_errors=True)
-        self._step_started = time.perf_counter()
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return 0: the count is not used, and walking all parameters each step is not free."""
-        return 0
-
-    def _send_telemetry(self) -> None:
-        """Send nothing."""
-
-
-class _Pace(TrainerCallback):
-    """Asks for an evaluation when one is due, and moves the progress bar."""
-
-    def __init__(self, eval_every: int | None, advance: Advance) -> None:
-        self.eval_every, self.advance = eval_every, advance
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called after each optimizer step."""
-        self.advance(1)
-        last = state.global_step >= state.max_steps
-        if self.eval_every is not None and (state.global_step % self.eval_every == 0 or last):
-            control.should_evaluate = True
 
 
 def _mean(metrics: Mapping[str, list[float]], name: str) -> float | None:
