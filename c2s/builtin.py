@@ -77,7 +77,9 @@ def c2s_register_chapters(register: Register) -> None:
         summary="sections 4.3 and 4.5.1: models, what is learned, adapters, and what changes nothing",
     )
     register("grpo", "c2s.chapters.shipped:GRPO", summary="section 4.5.2: rewards, the loss by hand, its traps")
-    register("scaling", "c2s.chapters.shipped:SCALING", summary="sections 2.3 and 4.4: sizes, ways and samples seen")
+    register(
+        "scaling", "c2s.chapters.shipped:SCALING", summary="sections 2.3 and 4.4: sizes, ways and samples seen"
+    )
     register("limits", "c2s.chapters.shipped:LIMITS", summary="section 7.1: the order of genes, and invented ones")
     register(
         "write-your-own-task",

@@ -104,9 +104,9 @@ def measure(
             answers[place] = text
     genes = np.array([known[task].metric == "overlap" for task in tasks])
     shared = np.full(len(tasks), np.nan)
-    for place in np.flatnonzero(genes):
-        true, given = (set(text.rstrip(" .").split()) for text in (truth[place], answers[place]))
-        shared[place] = len(true & given) / len(true)
+    for row in np.flatnonzero(genes):
+        true, given = (set(text.rstrip(" .").split()) for text in (truth[row], answers[row]))
+        shared[row] = len(true & given) / len(true)
     found["overlap"] = shared
     texts = np.flatnonzero(~genes)
     exact, like = np.full(len(tasks), np.nan), np.full(len(tasks), np.nan)

@@ -22,7 +22,6 @@ from c2s.training.record import TrainingRecord
 from c2s.training.resume import BEST_FILE, checkpoint_steps, out_of_patience
 from c2s.training.watch import out_of_memory, reporting_callbacks
 
-
 # TRL's trainers, which this stands before, have no types either.
 _Trainer: Any = Trainer
 
