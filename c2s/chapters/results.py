@@ -166,7 +166,11 @@ class ResultsTable:
 def _number(value: float | str | None) -> str:
     if value is None:
         return "—"
-    return value if isinstance(value, str) else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+    if isinstance(value, str):
+        return value
+    if 0 < abs(value) < 5e-4:  # four places would say little or nothing of it
+        return f"{value:.1e}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def _interval(row: ResultsRow) -> str:

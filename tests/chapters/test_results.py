@@ -45,6 +45,15 @@ def test_large_numbers_are_shown_with_fewer_digits() -> None:
     assert str(result).splitlines()[1].split() == ["words", "—", "1,249.1", "1,246.8–1,251.5"]
 
 
+def test_small_numbers_are_not_shown_as_nothing() -> None:
+    result = ResultsTable()
+    result.add("difference", 3.2e-7)
+    result.add("none", 0.0)
+    lines = str(result).splitlines()
+    assert "3.2e-07" in lines[1]
+    assert "0.0000" in lines[2]
+
+
 def test_nan_is_not_measured() -> None:
     result = ResultsTable()
     result.add("x", math.nan, low=math.nan, high=1.0)
