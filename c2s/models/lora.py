@@ -6,6 +6,7 @@ checked against the model, and an adapter against the network it is put on.
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -171,7 +172,10 @@ def wrap_lora(network: Any, options: LoraOptions, *, seed: int = 0) -> Any:
     )
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
-        return get_peft_model(network, config)
+        wrapped: Any = get_peft_model(network, config)
+    # Left to itself, PEFT asks the hub, at every checkpoint, whether the base model's vocabulary was changed.
+    wrapped.save_pretrained = functools.partial(wrapped.save_pretrained, save_embedding_layers=False)
+    return wrapped
 
 
 def merge_lora(model: LanguageModel) -> LanguageModel:

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2s.errors import ConfigError, ContextError, TrainingError
-from c2s.files import atomic_output, refuse_existing
-from c2s.models.loading import LanguageModel, load_model, write_model
+from c2s.files import refuse_existing
+from c2s.models.loading import LanguageModel, load_model
+from c2s.models.lora import add_lora, merge_lora
 from c2s.progress import progress
+from c2s.training.adapters import adapter_options
 from c2s.training.generators import isolated_generators
 from c2s.training.grpo_config import GRPOConfig
 from c2s.training.record import TrainingRecord, read_record
 from c2s.training.resume import begin, same_settings, table_checksum, weights_checksum
 from c2s.training.reward_evaluation import joined_reward_evaluation
 from c2s.training.rewards import RewardLike, WeightedReward, as_rewards
-from c2s.training.sft import RECORD_FILE, SUMMARY_FILE, TrainResult, processes
+from c2s.training.sft import RECORD_FILE, SUMMARY_FILE, TrainResult, process_rank, processes, write_finished
 from c2s.training.validation import Evaluate
-from c2s.training.watch import TENSORBOARD_FOLDER, check_reports
+from c2s.training.watch import check_reports
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,7 +149,7 @@ def train_grpo(
     if resume and final.exists():
         same_settings(settings, final / SUMMARY_FILE)
         return _finished(final)
-    rank = int(os.environ.get("RANK", "0"))
+    rank = process_rank()
     from c2s.training.grpo_run import arguments, as_policy, make_trainer, run_policy
 
     with ExitStack() as stack:
@@ -170,8 +171,6 @@ def train_grpo(
         everyone: Callable[[], None] = trainer.accelerator.wait_for_everyone
         del trainer
     if policy is not model:
-        from c2s.models.lora import merge_lora
-
         model.model = merge_lora(policy).model
     summary = {
         **settings,
@@ -181,15 +180,7 @@ def train_grpo(
         "stopped_by": stopped_by,
     }
     if rank == 0:
-        with atomic_output(final) as temporary:
-            write_model(model, temporary)
-            shutil.copyfile(place / RECORD_FILE, temporary / RECORD_FILE)
-            if (place / TENSORBOARD_FOLDER).exists():
-                shutil.copytree(place / TENSORBOARD_FOLDER, temporary / TENSORBOARD_FOLDER)
-            (temporary / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-            if also_write is not None:
-                also_write(model, temporary)
-        shutil.rmtree(place, ignore_errors=True)
+        write_finished(model, place, final, summary, also_write)
     everyone()
     model.path = final
     return _result(final, model, summary)
@@ -258,16 +249,8 @@ def _settings(
 
 def _with_adapters(model: LanguageModel, config: GRPOConfig) -> LanguageModel:
     """Return the model, or the same network with new adapters where the configuration asks for them."""
-    if config.lora_rank is None:
-        return model
-    from c2s.models.lora import LoraOptions, add_lora
-
-    options = LoraOptions(
-        rank=config.lora_rank,
-        alpha=config.lora_alpha or 2.0 * config.lora_rank,
-        targets=config.lora_targets or "auto",
-    )
-    return add_lora(model, options, seed=config.seed)
+    options = adapter_options(config)
+    return model if options is None else add_lora(model, options, seed=config.seed)
 
 
 def _result(path: Path, model: LanguageModel, summary: Mapping[str, Any]) -> GRPOResult:

@@ -20,7 +20,7 @@ from c2s.training.grpo_config import GRPOConfig
 from c2s.training.record import TrainingRecord
 from c2s.training.resume import Start, out_of_patience
 from c2s.training.rewards import WeightedReward
-from c2s.training.sft import processes
+from c2s.training.sft import common_arguments, processes
 from c2s.training.watch import out_of_memory
 
 if TYPE_CHECKING:
@@ -67,14 +67,12 @@ def arguments(config: GRPOConfig, rewards: Sequence[WeightedReward], place: Path
 
     per_process = config.answers_per_step // processes()
     batch = config.answers_per_batch or per_process
-    schedules = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
     vllm: dict[str, Any] = {}
     if config.vllm is not None:
         vllm = {"use_vllm": True, "vllm_mode": config.vllm, "vllm_gpu_memory_utilization": config.vllm_memory}
         vllm |= {"vllm_server_base_url": config.vllm_server} if config.vllm_server else {}
     return trl.GRPOConfig(
-        output_dir=str(place),
-        max_steps=steps,
+        **common_arguments(config, place, steps, cpu=cpu),
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=per_process // batch,
         num_generations=config.group_size,
@@ -91,26 +89,7 @@ def arguments(config: GRPOConfig, rewards: Sequence[WeightedReward], place: Path
         loss_type=config.loss,
         scale_rewards=config.scale_rewards,
         shuffle_dataset=False,  # the order of the prompts is planned
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=schedules[config.lr_schedule],
-        warmup_steps=config.warmup_steps,
-        weight_decay=config.weight_decay,
-        adam_epsilon=config.adam_epsilon,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.bf16,
-        activation_checkpointing=config.activation_checkpointing,
-        gradient_checkpointing=None,  # the deprecated name of the same, which TRL turns on
-        seed=config.seed,
-        save_strategy="steps",
         save_steps=_whole_cycles(config.save_steps, config),
-        eval_strategy="no",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=list(config.report_to) or "none",
-        use_cpu=cpu,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
         **vllm,
     )
 
@@ -207,7 +186,6 @@ def run_policy(trainer: PolicyTrainer, place: Path, start: Start, config: GRPOCo
     try:
         with quiet_transformers(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)  # of names that TRL still uses
-            warnings.filterwarnings("ignore", message="Could not find a config file")  # of a model in memory only
             if start.checkpoint is not None and (
                 ended or out_of_patience(trainer.record, start.best, config.patience)
             ):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,11 +12,12 @@ import pyarrow as pa
 
 from c2s.corpus import Corpus, open_corpus
 from c2s.errors import ConfigError, ContextError
-from c2s.files import atomic_output, refuse_existing
-from c2s.models.loading import LanguageModel, find_device, load_model, write_model
+from c2s.files import refuse_existing
+from c2s.models.loading import LanguageModel, find_device, load_model
 from c2s.models.tiny import TinyConfig, build_tiny
 from c2s.progress import progress
 from c2s.provenance import checksum
+from c2s.training.adapters import add_adapters, finish_adapters
 from c2s.training.config import SFTConfig
 from c2s.training.generators import isolated_generators
 from c2s.training.resume import Start, begin, same_settings, table_checksum, weights_checksum
@@ -26,17 +25,16 @@ from c2s.training.sft import (
     RECORD_FILE,
     SUMMARY_FILE,
     TrainResult,
-    add_adapters,
-    finish_adapters,
     finished_run,
     process_rank,
     processes,
     result_of,
     run_trainer,
     training_arguments,
+    write_finished,
 )
 from c2s.training.validation import joined_evaluation, validation_loss
-from c2s.training.watch import TENSORBOARD_FOLDER, check_reports
+from c2s.training.watch import check_reports
 
 if TYPE_CHECKING:
     from c2s.training.streaming import StreamTrainer
@@ -167,13 +165,7 @@ def pretrain_corpus(
     del trainer
     finish_adapters(model, config)
     if rank == 0:
-        with atomic_output(final) as temporary:
-            write_model(model, temporary)
-            shutil.copyfile(place / RECORD_FILE, temporary / RECORD_FILE)
-            (temporary / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-            if (place / TENSORBOARD_FOLDER).exists():
-                shutil.copytree(place / TENSORBOARD_FOLDER, temporary / TENSORBOARD_FOLDER)
-        shutil.rmtree(place, ignore_errors=True)
+        write_finished(model, place, final, summary)
     everyone()
     model.path = final
     return result_of(final, model, summary)

@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from c2s.errors import TrainingError
 from c2s.progress import Advance
 from c2s.training.record import TrainingRecord
 from c2s.training.resume import BEST_FILE, checkpoint_steps, out_of_patience
-from c2s.training.watch import out_of_memory, reporting_callbacks
+from c2s.training.watch import reporting_callbacks
 
 # TRL's trainers, which this stands before, have no types either.
 _Trainer: Any = Trainer
@@ -68,20 +67,6 @@ class RecordedTrainer(_Trainer):  # type: ignore[misc]
         self._reports = reporting_callbacks(self)
         self._step_started = time.perf_counter()
         self.add_callback(_Pace(eval_every if evaluate_with else None, advance))
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Run one forward and backward pass; say what to lower where memory is too small for it."""
-        try:
-            step: torch.Tensor = super().training_step(*args, **kwargs)
-            return step
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            raise TrainingError(
-                f"memory is too small for {self.args.per_device_train_batch_size} examples at once: {error}.",
-                fix="lower batch_size and raise gradient_accumulation by as much; or set "
-                "activation_checkpointing, bf16 or lora_rank, or use fewer genes (top_k).",
-            ) from None
 
     def _write(self, line: dict[str, Any]) -> None:
         """Add a line to the record, and send its numbers where the run reports to."""

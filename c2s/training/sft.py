@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
@@ -19,17 +18,19 @@ from c2s.files import atomic_output, refuse_existing
 from c2s.models.context import check_context
 from c2s.models.loading import LanguageModel, quiet_transformers, write_model
 from c2s.progress import progress
+from c2s.training.adapters import add_adapters, finish_adapters
 from c2s.training.batches import Augment, Collator, check_apart, plan_visits
 from c2s.training.config import SFTConfig
 from c2s.training.generators import isolated_generators
 from c2s.training.record import TrainingRecord, read_record
 from c2s.training.resume import Start, begin, out_of_patience, run_settings, same_settings
 from c2s.training.validation import Evaluate, joined_evaluation
-from c2s.training.watch import TENSORBOARD_FOLDER, check_reports
+from c2s.training.watch import TENSORBOARD_FOLDER, check_reports, out_of_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from c2s.training.grpo_config import GRPOConfig
     from c2s.training.trainer import AnswerTrainer
 
 RECORD_FILE = "train.jsonl"
@@ -176,51 +177,29 @@ def train_sft(
     del trainer
     finish_adapters(model, config)
     if rank == 0:
-        with atomic_output(final) as temporary:
-            write_model(model, temporary)
-            shutil.copyfile(place / RECORD_FILE, temporary / RECORD_FILE)
-            (temporary / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-            if (place / TENSORBOARD_FOLDER).exists():
-                shutil.copytree(place / TENSORBOARD_FOLDER, temporary / TENSORBOARD_FOLDER)
-            if also_write is not None:
-                also_write(model, temporary)
-        shutil.rmtree(place, ignore_errors=True)
+        write_finished(model, place, final, summary, also_write)
     everyone()
     model.path = final
     return result_of(final, model, summary)
 
 
-def add_adapters(model: LanguageModel, config: SFTConfig) -> None:
-    """Wrap the network in LoRA adapters where the configuration asks for them.
-
-    Raises
-    ------
-    ModelError
-        A target is not in the model.
-    """
-    if config.lora_rank is None:
-        return
-    from c2s.models.lora import LoraOptions, add_lora
-
-    options = LoraOptions(
-        rank=config.lora_rank,
-        alpha=config.lora_alpha or 2.0 * config.lora_rank,
-        dropout=config.lora_dropout,
-        targets=config.lora_targets or "auto",
-    )
-    network: Any = add_lora(model, options, seed=config.seed).model
-    # Left to itself, PEFT asks the hub, at every checkpoint, whether the base model's vocabulary was changed.
-    network.save_pretrained = functools.partial(network.save_pretrained, save_embedding_layers=False)
-    model.model = network
-
-
-def finish_adapters(model: LanguageModel, config: SFTConfig) -> None:
-    """Merge the adapters into the weights, unless they are to be written alone."""
-    model.model.__dict__.pop("save_pretrained", None)
-    if config.lora_rank is not None and config.lora_merge:
-        from c2s.models.lora import merge_lora
-
-        model.model = merge_lora(model).model
+def write_finished(
+    model: LanguageModel,
+    place: Path,
+    final: Path,
+    summary: Mapping[str, Any],
+    also_write: Callable[[LanguageModel, Path], None] | None = None,
+) -> None:
+    """Write the folder of a finished run, whole or not at all, and remove its working folder."""
+    with atomic_output(final) as temporary:
+        write_model(model, temporary)
+        shutil.copyfile(place / RECORD_FILE, temporary / RECORD_FILE)
+        (temporary / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        if (place / TENSORBOARD_FOLDER).exists():
+            shutil.copytree(place / TENSORBOARD_FOLDER, temporary / TENSORBOARD_FOLDER)
+        if also_write is not None:
+            also_write(model, temporary)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def result_of(path: Path, model: LanguageModel, summary: Mapping[str, Any]) -> TrainResult:
@@ -279,38 +258,45 @@ def training_arguments(config: SFTConfig, place: Path, steps: int, *, cpu: bool)
     """Return the trainer's own configuration of a run."""
     import trl
 
-    schedules = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
     return trl.SFTConfig(
-        output_dir=str(place),
-        max_steps=steps,
+        **common_arguments(config, place, steps, cpu=cpu),
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=schedules[config.lr_schedule],
-        warmup_steps=config.warmup_steps,
-        weight_decay=config.weight_decay,
-        adam_epsilon=config.adam_epsilon,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.bf16,
-        activation_checkpointing=config.activation_checkpointing,
-        gradient_checkpointing=None,  # the deprecated name of the same, which TRL turns on
-        seed=config.seed,
-        save_strategy="steps",
         save_steps=config.save_steps,
-        eval_strategy="no",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
         ddp_find_unused_parameters=False,
-        report_to=list(config.report_to) or "none",
-        use_cpu=cpu,
         # The visits are tokenised when they are read, since their genes are drawn anew each epoch.
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         train_sampling_strategy="sequential",
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
     )
+
+
+def common_arguments(config: SFTConfig | GRPOConfig, place: Path, steps: int, *, cpu: bool) -> dict[str, Any]:
+    """Return what TRL's supervised trainer and the one for GRPO are told alike."""
+    schedules = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+    return {
+        "output_dir": str(place),
+        "max_steps": steps,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": schedules[config.lr_schedule],
+        "warmup_steps": config.warmup_steps,
+        "weight_decay": config.weight_decay,
+        "adam_epsilon": config.adam_epsilon,
+        "max_grad_norm": config.max_grad_norm,
+        "bf16": config.bf16,
+        "activation_checkpointing": config.activation_checkpointing,
+        "gradient_checkpointing": None,  # the deprecated name of the same, which TRL turns on
+        "seed": config.seed,
+        "save_strategy": "steps",
+        "eval_strategy": "no",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": list(config.report_to) or "none",
+        "use_cpu": cpu,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+    }
 
 
 def _make_trainer(
@@ -374,6 +360,14 @@ def run_trainer(trainer: AnswerTrainer, place: Path, start: Start, config: SFTCo
                 trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
             if trainer.best is not None and trainer.best[1] != trainer.state.global_step:
                 trainer._load_from_checkpoint(str(place / f"checkpoint-{trainer.best[1]}"))
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"memory ran out in step {trainer.state.global_step + 1}, with {config.batch_size} examples at once.",
+            fix="lower batch_size and raise gradient_accumulation by as much; or set activation_checkpointing, "
+            "bf16 or lora_rank, or use fewer genes (top_k).",
+        ) from error
     finally:
         logging.set_verbosity(level)
         network = trainer.accelerator.unwrap_model(network, keep_fp32_wrapper=False)

@@ -314,6 +314,19 @@ def test_running_out_of_memory_says_what_to_lower(tmp_path: Path) -> None:
     assert "answers_per_batch" in caught.value.fix
 
 
+def test_memory_that_runs_out_in_a_step_names_what_grpo_has(tmp_path: Path, monkeypatch) -> None:
+    from c2s.training.grpo_trainer import PolicyTrainer
+
+    def hungry(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(PolicyTrainer, "_compute_loss", hungry)
+    with pytest.raises(TrainingError, match=r"memory ran out in step 1, with \d+ answers") as caught:
+        train(tmp_path / "out")
+    assert "answers_per_batch" in caught.value.fix
+    assert "gradient_accumulation" not in caught.value.fix
+
+
 def test_a_step_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(
         TrainingError, match=r"the (loss|gradient) of step \d+ is|probabilities are no numbers"
