@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
-from c2s.errors import DatasetError
+from c2s.errors import DatasetError, OutputError
+from c2s.files import atomic_output
 
 
 class Record(TypedDict, total=False):
@@ -100,10 +100,8 @@ def write_record(final: Path, found: str, url: str | None = None) -> None:
     else:
         old = read_record(final) or {}
         record |= {"url": old["url"], "date": old["date"]} if "url" in old else {}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with suppress(OSError):
+    with suppress(OSError, OutputError), atomic_output(path, overwrite=True) as temporary:  # also among threads
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        temporary.replace(path)
 
 
 def unchanged(record: Record | None, final: Path, expected: str | None) -> bool:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,14 @@ from loopback_site import Step, sha256
 
 from c2s.data.download import ContentRefused, ResumingDownloader
 from c2s.data.manifest import read_manifest
-from c2s.data.records import part_path, read_record, record_path, validator_path, write_validator
+from c2s.data.records import (
+    part_path,
+    read_record,
+    record_path,
+    validator_path,
+    write_record,
+    write_validator,
+)
 from c2s.data.store import DatasetUnavailable, Store, store
 from c2s.errors import C2SWarning, DatasetError, OutputError
 
@@ -547,3 +555,18 @@ def test_progress_is_shown(site, place, told, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     shown.path(told(site.url("/a"), name="again"))
     assert json.loads(record_path(place.home / "again" / "cells.h5ad").read_text())["bytes"] == len(CONTENT)
+
+
+def test_threads_that_record_one_file_at_once_leave_a_whole_record(tmp_path):
+    final = tmp_path / "cells.h5ad"
+    final.write_bytes(b"cells")
+    sums = [character * 64 for character in "0123456789abcdef"]
+
+    def record_and_read(found):
+        for _ in range(20):
+            write_record(final, found)
+            assert read_record(final)["sha256"] in sums
+
+    with ThreadPoolExecutor(len(sums)) as threads:
+        list(threads.map(record_and_read, sums))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".cells.h5ad.json", "cells.h5ad"]
