@@ -144,6 +144,13 @@ class Task(ABC):
         """List the allowed answers, sorted, when they are few enough to score each; else None."""
         return None
 
+    def example_cells(self) -> AnnData | None:
+        """Return a few cells with the columns of this task, for its checks.
+
+        None stands for `c2s.testing.simulated_cells`; override where these lack a column of the task.
+        """
+        return None
+
     def options(self) -> dict[str, Any]:
         """Return the options as plain values, for JSON."""
         return dataclasses.asdict(self)

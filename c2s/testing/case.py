@@ -67,7 +67,8 @@ class Case:
         host
             Where names are looked up; default `c2s.default_host`.
         adata
-            Normalised cells with the columns that the task needs; default `c2s.testing.simulated_cells`.
+            Normalised cells with the columns that the task needs; default the task's example cells, else
+            `c2s.testing.simulated_cells`.
         top_k
             Genes per sentence.
         kept_whole
@@ -79,9 +80,13 @@ class Case:
 
         host = host or default_host()
         task_class = host.tasks.get(task)
-        adata = adata if adata is not None else simulated_cells()
+        made = task_class.from_options(options or {})
+        if adata is None:
+            adata = made.example_cells()
+        if adata is None:
+            adata = simulated_cells()
         return cls(
-            task=task_class.from_options(options or {}),
+            task=made,
             templates=host.prompts.get(task_class.prompts),
             metrics=[host.metrics.get(name) for name in task_class.metrics],
             rewards=[host.rewards.get(name) for name in task_class.rewards],

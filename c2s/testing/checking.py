@@ -70,10 +70,9 @@ def _resolved(what: str, get: object, name: str) -> Result:
 
 
 def _task(host: PluginHost, name: str) -> list[Result]:
-    """Check the names that a task uses, then its contract on simulated cells, with its default options."""
+    """Check the names that a task uses, then its contract on its example cells, with its default options."""
     from c2s.testing import checks, scoring
     from c2s.testing.case import Case
-    from c2s.testing.cells import simulated_cells
 
     try:
         task_class = host.tasks.get(name)
@@ -85,12 +84,14 @@ def _task(host: PluginHost, name: str) -> list[Result]:
     results = _names(host, task_class)
     if not all(result.passed for result in results):
         return results
-    adata = simulated_cells()
-    absent = [column for column in task.columns if column not in adata.obs]
+    try:
+        case = Case.build(name, host=host)
+    except Exception as error:  # example cells that cannot be made have failed
+        return [*results, Result(f"task {name}: its example cells", False, f"{type(error).__name__}: {error}")]
+    absent = [column for column in task.columns if column not in case.adata.obs]
     if absent:
-        why = f"the simulated cells have no {', '.join(absent)}; its own tests bring cells that do"
+        why = f"its example cells have no {', '.join(absent)}; let its example_cells() return cells that do"
         return [*results, Result(f"task {name}: contract", None, why)]
-    case = Case.build(name, host=host, adata=adata)
     for clause in (*checks.CHECKS, *scoring.CHECKS):
         what = f"task {name}: {(clause.__doc__ or clause.__name__).splitlines()[0].rstrip('.').replace('``', '')}"
         try:

@@ -44,11 +44,12 @@ class TaskContract:
     kept_whole: ClassVar[str | None] = "donor_id"
     _case: ClassVar[Case]
 
-    def cells(self) -> AnnData:
-        """Return the cells to test with: normalised, with every column the task states. Override as needed."""
-        from c2s.testing.cells import simulated_cells
+    def cells(self) -> AnnData | None:
+        """Return the cells to test with: normalised, with every column the task states.
 
-        return simulated_cells()
+        None stands for the task's own `example_cells`, else `c2s.testing.simulated_cells`. Override as needed.
+        """
+        return None
 
     def host(self) -> PluginHost:
         """Return the host that knows the task; the default one unless a test brings its own."""

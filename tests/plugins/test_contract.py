@@ -453,7 +453,7 @@ def test_check_says_what_it_could_not_check() -> None:
 
     skipped = [r for r in check(host_of(("both", Both())), "both") if r.passed is None]
     assert [r.what for r in skipped] == ["task sound: contract", "task nodefault: contract"]
-    assert "the simulated cells have no niche" in skipped[0].why
+    assert "its example cells have no niche; let its example_cells() return" in skipped[0].why
     assert "options without a default" in skipped[1].why
 
 

@@ -14,6 +14,7 @@ from c2s_generation.conditions import condition_table, conditions_of_cells, desc
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from anndata import AnnData
 
 _SAMPLE_PROFILES: Mapping[str, Mapping[str, object]] = {
     "smoke": {"top_k": 10, "max_steps": 10, "eval_every": 10, "batch_size": 8, "learning_rate": 3e-3},
@@ -143,3 +144,11 @@ class AbstractSampleTask(SampleTask):
     name: ClassVar[str] = "conditional-sample-generation-abstract"
     title: ClassVar[str] = "Generation of a sample of a study"
     prompts: ClassVar[str] = "conditional-sample-generation-abstract"
+
+    def example_cells(self) -> AnnData:
+        """Return simulated cells whose abstract is a sentence about their tissue."""
+        from c2s.testing import simulated_cells
+
+        adata = simulated_cells()
+        adata.obs["abstract"] = "We sampled the " + adata.obs["tissue"].astype(str) + " of six donors ."
+        return adata

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from c2s.testing import TaskContract, simulated_cells
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from c2s.testing import TaskContract
 
 
 class TestConditionalCell(TaskContract):
@@ -43,8 +38,3 @@ class TestCellTypesSample(TaskContract):
 class TestAbstractSample(TaskContract):
     task = "conditional-sample-generation-abstract"
     options = {"min_cells": 2, "max_cells": 4}
-
-    def cells(self) -> AnnData:
-        adata = simulated_cells()
-        adata.obs["abstract"] = "We sampled the " + adata.obs["tissue"].astype(str) + " of six donors ."
-        return adata

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from c2s import CellSentences, PromptTemplate, Split, Task, choose_template, example_table
-from c2s_genesets.sets import GROUP_COLUMN, NAME_COLUMN, checked_names, split_sets
+from c2s_genesets.sets import GROUP_COLUMN, NAME_COLUMN, checked_names, example_sets, split_sets
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from anndata import AnnData
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class NamingTask(Task):
     def optional_columns(self) -> tuple[str, ...]:
         """The group of near-copies."""
         return (GROUP_COLUMN,)
+
+    def example_cells(self) -> AnnData:
+        """Return the first sets of the collection that comes with this plugin."""
+        return example_sets()
 
     @property
     def output_column(self) -> str:

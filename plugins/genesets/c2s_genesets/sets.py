@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from c2s import Split, split_cells
+from c2s.data import read_gmt
 from c2s.data.gene_sets import GROUP_COLUMN, NAME_COLUMN
 from c2s.errors import ObsError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
-__all__ = ["GROUP_COLUMN", "NAME_COLUMN", "checked_names", "split_sets"]
+__all__ = ["GROUP_COLUMN", "NAME_COLUMN", "checked_names", "example_sets", "split_sets"]
 
 
 def checked_names(obs: pd.DataFrame) -> list[str]:
@@ -36,6 +38,14 @@ def checked_names(obs: pd.DataFrame) -> list[str]:
             fix="give each set a name, or leave these out.",
         )
     return [" ".join(str(name).split()) for name in names]
+
+
+def example_sets() -> AnnData:
+    """Return forty sets of the collection that comes with this plugin, to check its tasks on."""
+    from c2s_genesets.collections import TEXTBOOK_FILE
+
+    sets = read_gmt(TEXTBOOK_FILE)
+    return sets.select(sets.names[:40]).to_anndata()
 
 
 def split_sets(obs: pd.DataFrame, *, seed: int) -> Split:
