@@ -16,10 +16,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from c2s.errors import InputFileError
 from c2s.files import atomic_output
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 #: Distributions whose version can change a result; those not installed are left out.
 KEY_PACKAGES = (
@@ -132,6 +135,25 @@ class RunRecord:
             entry["bytes"] = sum(f.stat().st_size for f in _files(Path(path)))
             sha256 = sha256 or checksum(path)
         self.data.append({**entry, "sha256": sha256, **facts})
+
+    def add_cells(self, name: str | os.PathLike[str], cells: AnnData, **facts: object) -> None:
+        """Record cells that were loaded by name or from a file.
+
+        Parameters
+        ----------
+        name
+            What was asked for: a path, or the name of a dataset.
+        cells
+            What was loaded. What its ``uns["c2s"]`` says is kept: the dataset that it is (``source``; another
+            one than was asked for, where a fallback was used), its sha256, and whether it is simulated.
+        **facts
+            Anything else worth keeping.
+        """
+        told = cells.uns.get("c2s", {})
+        source = Path(name) if Path(name).exists() else None
+        kept = {key: told[key] for key in ("source", "instead_of", "simulated") if key in told}
+        stated = told.get("sha256") if source is None else None
+        self.add_data(os.fspath(name), source, sha256=stated, cells=int(cells.n_obs), **kept, **facts)
 
     def finish(self, status: str = "finished", *, error: str | None = None) -> RunRecord:
         """Stop the clock, write the file if there is a path, and return the record."""

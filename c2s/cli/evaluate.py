@@ -51,6 +51,8 @@ def evaluate(
         config = {"model": str(model), "data": name, "part": part, "baselines": wanted, "threshold": threshold}
         record = RunRecord(out / "run.json", config=config, seeds={"seed": seed}).start()
     adata = load_dataset(name, layer=layer, symbols=symbols) if layer or symbols else load_dataset(name)
+    if record is not None:
+        record.add_cells(name, adata)
     result = evaluate_cells(
         trained,
         the_task,
@@ -63,7 +65,9 @@ def evaluate(
         seed=seed,
         show_progress=True,
     )
-    _print(result.table, f"{the_task.title}: {name}, {part}, {len(result.predictions)} examples")
+    used = adata.uns.get("c2s", {})
+    shown = f"{used['source']} (in place of {name})" if "instead_of" in used else name
+    _print(result.table, f"{the_task.title}: {shown}, {part}, {len(result.predictions)} examples")
     typer.echo(result.note)
     for key, value in result.extra.items():
         typer.echo(f"{key}: {value:.4f}")

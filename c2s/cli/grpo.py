@@ -84,7 +84,7 @@ def grpo(
             validation_cells=validation_cells,
             resume=resume,
         )
-        record.add_data(data, Path(data) if Path(data).exists() else None, cells=int(cells.n_obs))
+        record.add_cells(data, cells)
         record.device = str(result.model.device)
     stopped = f", stopped by the guard {result.stopped_by}" if result.stopped_by else ""
     typer.echo(f"Trained {result.steps} steps{stopped}.")

@@ -109,8 +109,7 @@ def sft(
             device=device,
             resume=resume,
         )
-        source = Path(data) if Path(data).exists() else None
-        record.add_data(data, source, cells=int(cells.n_obs), sentences=trained.task_model.data["checksum"])
+        record.add_cells(data, cells, sentences=trained.task_model.data["checksum"])
         record.device = str(trained.model.device)
     if main:
         _report(trained)

@@ -13,6 +13,7 @@ import pytest
 from c2s import provenance
 from c2s.errors import InputFileError
 from c2s.provenance import RunRecord, checksum
+from c2s.testing import simulated_cells
 
 
 def test_a_record_holds_what_repeating_the_run_needs(tmp_path: Path) -> None:
@@ -77,6 +78,29 @@ def test_the_checksum_of_a_folder_depends_on_names_and_contents(tmp_path: Path) 
     second = checksum(tmp_path / "a")
     (tmp_path / "a" / "deep" / "y").write_text("2")
     assert len({first, second, checksum(tmp_path / "a")}) == 3
+
+
+def test_cells_are_recorded_as_what_they_are_and_not_only_as_what_was_asked_for(tmp_path: Path) -> None:
+    adata = simulated_cells(12)
+    adata.uns["c2s"] |= {"source": "stand_in", "instead_of": "wanted", "sha256": "0" * 64}
+    record = RunRecord()
+    record.add_cells("wanted", adata, part="test")
+    assert record.data == [
+        {
+            "name": "wanted",
+            "sha256": "0" * 64,
+            "cells": 12,
+            "source": "stand_in",
+            "instead_of": "wanted",
+            "simulated": True,
+            "part": "test",
+        }
+    ]
+    file = tmp_path / "cells.h5ad"
+    adata.write_h5ad(file)
+    record.add_cells(file, adata)
+    assert record.data[1]["path"] == str(file)
+    assert record.data[1]["sha256"] == checksum(file)  # of the file, whatever it says of itself
 
 
 def test_missing_data_are_named(tmp_path: Path) -> None:

@@ -102,15 +102,26 @@ def embedding_report(
 ) -> None:
     """Compare embedders: labels carried to unseen donors, silhouettes, and cells finding their pseudo-bulk sample.
 
-    Writes OUT/embeddings.csv, OUT/cells.parquet and OUT/pairs.parquet.
+    Writes OUT/embeddings.csv, OUT/cells.parquet, OUT/pairs.parquet and OUT/run.json.
     """
     from c2s import default_host, load_dataset, load_model
     from c2s.files import atomic_output, refuse_existing
+    from c2s.provenance import RunRecord
     from c2s_embedding.compare import compare_embedders
     from c2s_embedding.vectors import embed_cells
 
     refuse_existing(out)
+    settings: dict[str, object] = {
+        "embedders": embedders,
+        "model": model or [],
+        "label": label,
+        "donor": donor,
+        "batch": batch,
+    }
+    settings |= {"genes": genes, "cells": cells, "max_cells": max_cells, "n_bootstrap": n_bootstrap}
+    record = RunRecord(config=settings, seeds={"seed": seed}).start()
     adata = load_dataset(data, label=label)
+    record.add_cells(data, adata)
     host = default_host()
     chosen = {name: host.embedders.get(name) for name in map(str.strip, embedders.split(",")) if name}
 
@@ -130,6 +141,7 @@ def embedding_report(
         table.to_csv(temporary / "embeddings.csv", index=False)
         report.cells.to_parquet(temporary / "cells.parquet")
         report.pairs.to_parquet(temporary / "pairs.parquet")
+        (temporary / "run.json").write_text(record.finish().to_json())
     typer.echo(report.note)
     typer.echo(table.round(4).to_string(index=False))
 

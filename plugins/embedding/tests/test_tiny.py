@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,3 +135,5 @@ def test_the_report_from_the_command_line(cells: AnnData, model: Path, tmp_path:
     assert set(table["embedder"]) == {"pca", "hvg", "model"}
     assert (table["value"].between(0, 1)).all()
     assert set(pd.read_parquet(out / "pairs.parquet")["embedder"]) == {"pca", "hvg", "model"}
+    recorded = json.loads((out / "run.json").read_text())
+    assert (recorded["status"], recorded["data"][0]["name"]) == ("finished", str(source))

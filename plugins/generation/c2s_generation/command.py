@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from c2s import RankExpressionModel
+    from c2s.provenance import RunRecord
     from c2s.training import TaskModel
     from c2s_generation.cells import GenerationTask
 
@@ -61,7 +62,7 @@ def generate(
     settings |= {"top_p": top_p, "constrained": not free}
     record = RunRecord(run_path, config=settings, seeds={"seed": seed}, overwrite=overwrite).start()
     trained, task = _load(model, device)
-    fitted, names = _expression(trained, task, data, inverse, conditions)
+    fitted, names = _expression(trained, task, data, inverse, conditions, record)
     target.parent.mkdir(parents=True, exist_ok=True)
     written = generate_cells(
         trained,
@@ -131,7 +132,12 @@ def _load(folder: Path, device: str) -> tuple[TaskModel, GenerationTask]:
 
 
 def _expression(
-    trained: TaskModel, task: GenerationTask, data: str | None, inverse: Path | None, conditions: dict[str, str]
+    trained: TaskModel,
+    task: GenerationTask,
+    data: str | None,
+    inverse: Path | None,
+    conditions: dict[str, str],
+    record: RunRecord,
 ) -> tuple[RankExpressionModel, list[str] | None]:
     """Return what makes expression of ranks, and the genes of the result.
 
@@ -143,6 +149,7 @@ def _expression(
     from c2s.errors import C2SError, C2SWarning, ConfigError
 
     if inverse is not None:
+        record.add_data("inverse", inverse)
         return RankExpressionModel.load(inverse), None
     name = data or str(trained.data.get("name") or "")
     fix = "pass --data DATA, or --inverse FILE (c2s transform writes one)."
@@ -154,6 +161,7 @@ def _expression(
         raise ConfigError(
             "c2s generate", [f"the training data {name} are not to be had: {error.problem.rstrip('.')}"], fix=fix
         ) from error
+    record.add_cells(name, adata)
     cells = set(trained.split.ids("train")) if trained.split else set()
     known = [i for i, cell in enumerate(adata.obs_names.astype(str)) if cell in cells]
     seen = adata[known] if known else adata

@@ -195,6 +195,8 @@ def test_the_command_writes_a_file_that_says_it_is_generated(trained, tmp_path, 
     assert cells.var_names.tolist() == simulated_cells(96).var_names.tolist()
     assert "they are generated, not measured" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.h5ad", "b.run.json"]
+    (recorded,) = json.loads((tmp_path / "b.run.json").read_text())["data"]
+    assert recorded["cells"] == 96 and recorded["sha256"]
     with pytest.raises(OutputError, match="exists already"):
         cli("generate", "--model", model, "--cell-type", "B cell", out)
     cli("generate", "--model", model, "--condition", "cell_type=B cell", "--n", 4, "--seed", 3, out, "--overwrite")

@@ -159,6 +159,7 @@ def test_a_gmt_file_is_learned_by_heart_from_the_command_line(tmp_path):
     assert facts["top_k"] == 200
     cli("evaluate", "--model", model, "--out", tmp_path / "report", "--n-bootstrap", 10)
     results = json.loads((tmp_path / "report" / "results.json").read_text())["rows"]
+    assert json.loads((tmp_path / "report" / "run.json").read_text())["data"][0]["path"] == str(path)
     scored = {row["predictor"] for row in results if row["metric"] == "overlap"}
     assert scored == {"language model", "most_frequent_genes", "genes_of_nearest_name"}
     kept = pq.read_table(tmp_path / "report" / "predictions.parquet").to_pylist()
