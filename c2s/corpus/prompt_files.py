@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from c2s.errors import ConfigError, InputFileError, PromptError, RegistryError
+from c2s.options import Options, checked, read_yaml
 from c2s.prompts import PromptTemplate
 
 Kind = Literal["cell", "sample", "gene-set"]
@@ -113,15 +113,13 @@ class MetadataWording:
         return self.forms[form % len(self.forms)].replace("{fields}", said)
 
 
-class _Phrasing(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Phrasing(Options):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     text: str = Field(min_length=1)
     answer: str = Field(min_length=1)
 
 
-class _TaskFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _TaskFile(Options):
     task: str
     title: str
     kind: Kind
@@ -133,8 +131,7 @@ class _TaskFile(BaseModel):
     templates: list[_Phrasing] = Field(min_length=1)
 
 
-class _MetadataFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _MetadataFile(Options):
     fields: dict[str, str]
     separator: str
     forms: list[str] = Field(min_length=1)
@@ -254,21 +251,9 @@ def unusable_conditions(
 
 
 def _validated(model: type[M], path: Path) -> M:
-    from c2s.models.tiny import problems_of
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputFileError(
-            f"{path} is not readable YAML ({str(error).splitlines()[0]}).",
-            fix="mend it; quote texts with a colon.",
-        ) from error
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(
-            str(path), problems_of(error), fix=f"it has the keys {', '.join(model.model_fields)}."
-        ) from None
+    return checked(
+        model, read_yaml(path, "template file", see=f"it has the keys {', '.join(model.model_fields)}"), str(path)
+    )
 
 
 def _read_task(path: Path, name: str) -> CorpusTask:

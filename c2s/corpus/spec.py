@@ -9,14 +9,11 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -29,7 +26,7 @@ from c2s.corpus.prompt_files import (
     corpus_tasks,
     unusable_conditions,
 )
-from c2s.errors import ConfigError, InputFileError
+from c2s.options import Options, checked, read_yaml
 from c2s.splits import PARTS
 
 Constant = dict[Literal["value"], str]
@@ -37,11 +34,7 @@ Constant = dict[Literal["value"], str]
 _RATES = dict.fromkeys(CONDITIONS, 0.3) | {"abstract": 0.05}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DatasetSpec(_Strict):
+class DatasetSpec(Options):
     """One source of cells.
 
     Attributes
@@ -63,7 +56,7 @@ class DatasetSpec(_Strict):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     path: str | None = None
     study: str | None = None
-    columns: dict[str, str | Constant] = {}
+    columns: dict[str, str | Constant] = Field(default_factory=dict)
     symbols: str | None = None
     layer: str | None = None
     tasks: list[str] | None = None
@@ -87,7 +80,7 @@ class DatasetSpec(_Strict):
         return value
 
 
-class ContextSpec(_Strict):
+class ContextSpec(Options):
     """The context that every example must fit.
 
     Attributes
@@ -103,11 +96,11 @@ class ContextSpec(_Strict):
     tokens: int | None = Field(default=None, ge=32)
 
 
-class SplitSpec(_Strict):
+class SplitSpec(Options):
     """Who is on which side: whole studies, whole donors, or single cells, and the share of each part."""
 
     by: Literal["study", "donor", "cell"] = "donor"
-    fractions: dict[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    fractions: dict[str, float] = Field(default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1})
 
     @field_validator("fractions")
     @classmethod
@@ -121,7 +114,7 @@ class SplitSpec(_Strict):
         return {part: value[part] for part in PARTS if part in value}
 
 
-class CorpusSpec(_Strict):
+class CorpusSpec(Options):
     """What a corpus is made of; see the chapter *Corpus and prompts*.
 
     Attributes
@@ -165,9 +158,11 @@ class CorpusSpec(_Strict):
         Changes every draw.
     """
 
+    subject: ClassVar[str] = "corpus specification"
+
     name: str = "corpus"
-    datasets: list[DatasetSpec] = []
-    gene_sets: list[str] = []
+    datasets: list[DatasetSpec] = Field(default_factory=list)
+    gene_sets: list[str] = Field(default_factory=list)
     tasks: dict[str, float]
     genes: tuple[int, int] = (100, 2048)
     cells: tuple[int, int] = (5, 20)
@@ -294,7 +289,7 @@ def make_spec(**options: Any) -> CorpusSpec:
     ConfigError
         An option is unknown or has a bad value.
     """
-    return _validated(options, "corpus specification")
+    return CorpusSpec.of(options)
 
 
 def load_spec(path: str | os.PathLike[str]) -> CorpusSpec:
@@ -308,36 +303,9 @@ def load_spec(path: str | os.PathLike[str]) -> CorpusSpec:
         It breaks the format; all its problems are named.
     """
     source = Path(path)
-    if not source.is_file():
-        raise InputFileError(
-            f"there is no specification {source}.", fix="check the path; see corpora/ for examples."
-        )
-    try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputFileError(
-            f"{source} is not readable YAML ({reason}).", fix="mend the line it names."
-        ) from error
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"specification {source}", ["it is not a mapping"], fix="write keys such as datasets: [...]."
-        )
-    spec = _validated(content, f"specification {source}")
+    content = read_yaml(source, "specification", see="corpora/ has examples, with keys such as datasets")
+    spec = checked(CorpusSpec, content, f"specification {source}")
     return absolute(spec, source.parent)
-
-
-def _validated(content: dict[str, Any], subject: str) -> CorpusSpec:
-    from c2s.models.tiny import problems_of
-
-    try:
-        return CorpusSpec(**content)
-    except ValidationError as error:
-        raise ConfigError(
-            subject, problems_of(error), fix=f"it takes {', '.join(CorpusSpec.model_fields)}."
-        ) from None
-    except TypeError as error:  # keys that are not words
-        raise ConfigError(subject, [str(error)], fix="write every key as a word.") from None
 
 
 def absolute(spec: CorpusSpec, folder: Path) -> CorpusSpec:

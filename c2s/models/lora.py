@@ -9,17 +9,17 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from c2s.errors import ConfigError, ModelError
+from c2s.errors import ModelError
 from c2s.models.folder import ADAPTER_WEIGHTS, check_adapter_folder, first_line
-from c2s.models.tiny import problems_of
+from c2s.options import Options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +31,7 @@ _LORA_KEY = re.compile(
 )
 
 
-class LoraOptions(BaseModel):
+class LoraOptions(Options):
     """How a low-rank adapter is made.
 
     Attributes
@@ -47,26 +47,12 @@ class LoraOptions(BaseModel):
         ``"auto"``: all linear layers of the blocks, attention and feed-forward. The output layer never is.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    subject: ClassVar[str] = "LoRA"
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: Literal["auto"] | tuple[str, ...] = "auto"
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any] | None = None, **more: Any) -> LoraOptions:
-        """Build the options from plain values; all problems are reported at once.
-
-        Raises
-        ------
-        ConfigError
-            An option is unknown or has a bad value.
-        """
-        try:
-            return cls(**{**(options or {}), **more})
-        except ValidationError as error:
-            raise ConfigError("LoRA", problems_of(error), fix=f"it takes {', '.join(cls.model_fields)}.") from None
 
 
 def linear_layers(network: Any) -> dict[str, nn.Linear]:

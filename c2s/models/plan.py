@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from c2s.errors import ConfigError
 from c2s.models.lora import LoraOptions
 from c2s.models.presets import PRESETS, ModelPreset, find_preset, suggest
-from c2s.models.tiny import problems_of
+from c2s.options import problems_of
 
 GIB = 2**30
 #: Share of a device's memory left to the driver, the libraries' workspaces and fragmentation.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from c2s.errors import ConfigError
+from c2s.options import Options
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
-class TinyConfig(BaseModel):
+class TinyConfig(Options):
     """Shape of a model that is built from nothing and trained on the spot.
 
     Attributes
@@ -41,7 +42,7 @@ class TinyConfig(BaseModel):
         Which words of the corpus become tokens, see `c2s.models.tokenizer.learn_tokenizer`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    subject: ClassVar[str] = "tiny model"
 
     architecture: Literal["gpt_neox", "gemma2", "llama"] = "gpt_neox"
     layers: int = Field(default=2, ge=1)
@@ -71,22 +72,6 @@ class TinyConfig(BaseModel):
         if self.sliding_window is not None and self.architecture != "gemma2":
             raise ValueError(f"sliding_window is for gemma2 only, not for {self.architecture}")
         return self
-
-    @classmethod
-    def of(cls, **options: Any) -> TinyConfig:
-        """Build the configuration; all problems are reported at once.
-
-        Raises
-        ------
-        ConfigError
-            An option is unknown or has a bad value.
-        """
-        try:
-            return cls(**options)
-        except ValidationError as error:
-            raise ConfigError(
-                "tiny model", problems_of(error), fix=f"it takes {', '.join(cls.model_fields)}."
-            ) from None
 
     @classmethod
     def of_size(cls, n_parameters: int, *, vocabulary: int, **options: Any) -> TinyConfig:
@@ -151,19 +136,6 @@ class TinyConfig(BaseModel):
         from c2s.models.shapes import count_parameters, empty_network
 
         return count_parameters(empty_network(transformers_config(self, vocabulary)))
-
-
-def problems_of(error: ValidationError) -> list[str]:
-    """Return one line per problem of a pydantic error, with the name of the field and the value given."""
-    lines = []
-    for problem in error.errors():
-        where = ".".join(map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown option {where!r}")
-        else:
-            given = f", got {problem['input']!r}" if where else ""
-            lines.append(f"{where + ': ' if where else ''}{problem['msg'].removeprefix('Value error, ')}{given}")
-    return lines
 
 
 def build_tiny(

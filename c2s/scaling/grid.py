@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from c2s.corpus.prompt_files import TASKS
-from c2s.errors import ConfigError, InputFileError
 from c2s.models.presets import PRESETS
-from c2s.models.tiny import problems_of
+from c2s.options import checked, read_yaml
 
 Way = Literal["full", "lora"]
 
@@ -199,17 +197,7 @@ def load_grid(path: str | os.PathLike[str]) -> ScalingGrid:
         It breaks the format; all its problems are named.
     """
     source = Path(path)
-    if not source.is_file():
-        raise InputFileError(f"there is no grid {source}.", fix="check the path; see grids/ for examples.")
-    try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputFileError(
-            f"{source} is not readable YAML ({reason}).", fix="mend the line it names."
-        ) from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"grid {source}", ["it is not a mapping"], fix="write keys such as sizes: [...].")
+    content = read_yaml(source, "grid", see="grids/ has examples, with keys such as sizes")
     grid = make_grid(content, f"grid {source}")
     return grid.model_copy(update={"corpus": str((source.parent / grid.corpus).resolve())})
 
@@ -222,9 +210,4 @@ def make_grid(options: dict[str, Any], subject: str = "scaling grid") -> Scaling
     ConfigError
         An option is unknown, missing or has a bad value.
     """
-    try:
-        return ScalingGrid(**options)
-    except ValidationError as error:
-        raise ConfigError(
-            subject, problems_of(error), fix=f"it takes {', '.join(ScalingGrid.model_fields)}."
-        ) from None
+    return checked(ScalingGrid, options, subject)

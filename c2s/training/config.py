@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from c2s.errors import ConfigError
-from c2s.models.tiny import problems_of
+from c2s.options import Options
 
 
-class SFTConfig(BaseModel):
+class SFTConfig(Options):
     """Configuration of supervised fine-tuning (sections 4.3.4 and 4.5.1).
 
     The defaults suit the tiny model; `paper` gives the paper's settings.
@@ -82,7 +80,7 @@ class SFTConfig(BaseModel):
         Of the order of the examples, of dropout and of the augmentation.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    subject: ClassVar[str] = "training configuration"
 
     epochs: float = Field(default=4.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
@@ -113,22 +111,6 @@ class SFTConfig(BaseModel):
     bf16: bool = False
     activation_checkpointing: bool = False
     seed: int = Field(default=0, ge=0, lt=2**32)
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any] | None = None, **more: Any) -> SFTConfig:
-        """Build the configuration from plain values; all problems are reported at once.
-
-        Raises
-        ------
-        ConfigError
-            An option is unknown or has a bad value.
-        """
-        try:
-            return cls(**{**(options or {}), **more})
-        except ValidationError as error:
-            raise ConfigError(
-                "training configuration", problems_of(error), fix=f"it takes {', '.join(cls.model_fields)}."
-            ) from None
 
     @classmethod
     def paper(cls, **changes: Any) -> SFTConfig:

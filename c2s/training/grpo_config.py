@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from c2s.errors import ConfigError
-from c2s.models.tiny import problems_of
+from c2s.options import Options
 
 #: What the paper states of its three runs with GRPO (sections 4.6.8 and 4.6.9); what it leaves open stays.
 _PAPER: dict[str, dict[str, Any]] = {
@@ -27,7 +26,7 @@ _PAPER: dict[str, dict[str, Any]] = {
 }
 
 
-class GRPOConfig(BaseModel):
+class GRPOConfig(Options):
     """Configuration of group relative policy optimization.
 
     The defaults suit the tiny model; `paper` gives the paper's settings.
@@ -104,7 +103,7 @@ class GRPOConfig(BaseModel):
         Of the order of the prompts and of the draws.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    subject: ClassVar[str] = "GRPO configuration"
 
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
@@ -166,22 +165,6 @@ class GRPOConfig(BaseModel):
     def answers_per_step(self) -> int:
         """Answers of one optimizer step, over all processes."""
         return self.prompts_per_step * self.group_size
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any] | None = None, **more: Any) -> GRPOConfig:
-        """Build the configuration from plain values; all problems are reported at once.
-
-        Raises
-        ------
-        ConfigError
-            An option is unknown or has a bad value.
-        """
-        try:
-            return cls(**{**(options or {}), **more})
-        except ValidationError as error:
-            raise ConfigError(
-                "GRPO configuration", problems_of(error), fix=f"it takes {', '.join(cls.model_fields)}."
-            ) from None
 
     @classmethod
     def paper(cls, run: str, **changes: Any) -> GRPOConfig:

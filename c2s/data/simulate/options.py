@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from c2s.data.simulate.programs import programs
-from c2s.errors import ConfigError
+from c2s.options import Options
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class SimulationOptions(BaseModel):
+class SimulationOptions(Options):
     """Base of the simulators' options."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     subject: ClassVar[str] = "simulation"
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any] | Self | None = None, **more: Any) -> Self:
-        """Build the options from plain values; all problems are reported at once.
-
-        Raises
-        ------
-        ConfigError
-            An option is unknown or has a bad value.
-        """
-        given = options.model_dump() if isinstance(options, SimulationOptions) else dict(options or {})
-        try:
-            return cls(**given | more)
-        except ValidationError as error:
-            problems = []
-            for problem in error.errors():
-                where = ".".join(map(str, problem["loc"]))
-                if problem["type"] == "extra_forbidden":
-                    problems.append(f"unknown option {where!r}")
-                else:
-                    text = problem["msg"].removeprefix("Value error, ")
-                    problems.append(f"{where}: {text}, got {problem['input']!r}")
-            raise ConfigError(cls.subject, problems, fix=f"it takes {', '.join(cls.model_fields)}.") from None
 
 
 def known(names: tuple[str, ...], section: str, what: str) -> tuple[str, ...]:
