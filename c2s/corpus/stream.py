@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from c2s.corpus.manifest import INDEX, read_manifest
 from c2s.errors import ConfigError, InputFileError
 from c2s.provenance import checksum
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
+
+#: A sample is drawn from shards that hold so many examples, if there are so many.
+_SAMPLED_FROM = 100_000
 
 
 @dataclass(frozen=True)
@@ -94,10 +100,7 @@ class Corpus:
         import datasets
         from datasets.distributed import split_dataset_by_node
 
-        problems = []
-        unknown = [t for t in tasks or () if t not in self.manifest["tasks"]]
-        if unknown:
-            problems.append(f"it has no task {', '.join(map(repr, unknown))}")
+        problems = self._unknown(tasks)
         if not 0 <= rank < world_size:
             problems.append(f"rank {rank} is not in 0 to {world_size - 1}")
         if buffer_size < 0:
@@ -116,6 +119,76 @@ class Corpus:
         if buffer_size:
             stream = stream.shuffle(seed=seed, buffer_size=buffer_size)
         return split_dataset_by_node(stream, rank=rank, world_size=world_size) if world_size > 1 else stream
+
+    def sample(
+        self, n: int, part: str = "train", *, tasks: Sequence[str] | None = None, seed: int = 0
+    ) -> pa.Table:
+        """Draw examples of a part at random, each at most once.
+
+        Of a large corpus not every shard is opened: as many as hold ten times what is wanted, and a hundred
+        thousand examples at least, are drawn first.
+
+        Parameters
+        ----------
+        n
+            How many; all there are, if there are fewer. From the same shards, a smaller number is the beginning
+            of a larger one.
+        part
+            ``train``, ``validation`` or ``test``.
+        tasks
+            Only these tasks.
+        seed
+            Of the draw.
+
+        Returns
+        -------
+        pyarrow.Table
+            With the columns of the shards, in random order.
+
+        Raises
+        ------
+        ConfigError
+            There is no such part or task, or `n` is negative.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        problems = self._unknown(tasks) + ([f"n is {n}"] if n < 0 else [])
+        if problems:
+            raise ConfigError(f"corpus {self.path}", problems, fix="see `c2s corpus info`.")
+        self.files(part)
+        wanted = [
+            (shard, sum(k for task, k in shard["tasks"].items() if tasks is None or task in tasks))
+            for shard in self.manifest["shards"]
+            if shard["part"] == part
+        ]
+        rng = np.random.default_rng(seed)
+        chosen, there = [], 0
+        for place in rng.permutation(len(wanted)).tolist():
+            if there >= max(10 * n, _SAMPLED_FROM):
+                break
+            chosen.append(place)
+            there += wanted[place][1]
+        ends = np.cumsum([wanted[place][1] for place in chosen])
+        drawn = rng.permutation(there)[:n]
+        of_shard = np.searchsorted(ends, drawn, side="right")
+        tables, order = [], []
+        for which in np.unique(of_shard).tolist():
+            shard, k = wanted[chosen[which]]
+            places = np.flatnonzero(of_shard == which)
+            order.append(places)
+            table = pq.read_table(self.path / shard["path"])
+            rows = np.arange(len(table))
+            if tasks is not None:
+                rows = rows[np.isin(table["task"].to_numpy(), list(tasks))]
+            tables.append(table.take(rows[drawn[places] - (ends[which] - k)]))
+        if not tables:
+            return pq.read_schema(self.path / wanted[0][0]["path"]).empty_table()
+        return pa.concat_tables(tables).take(np.argsort(np.concatenate(order)))
+
+    def _unknown(self, tasks: Sequence[str] | None) -> list[str]:
+        unknown = [t for t in tasks or () if t not in self.manifest["tasks"]]
+        return [f"it has no task {', '.join(map(repr, unknown))}"] if unknown else []
 
     def verify(self, *, advance: Callable[[], object] = lambda: None) -> list[str]:
         """Compare every shard with the manifest; return one line per problem."""

@@ -50,10 +50,10 @@ def held_out_samples(
 def training_rows(
     corpus: Corpus, tasks: Sequence[str] | None, n: int, *, part: str = "train", seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return up to `n` examples of a part's shuffled stream."""
-    stream = corpus.stream(part, tasks=tasks, seed=seed, buffer_size=10_000)
-    wanted = ("example_id", "task", "prompt", "answer")
-    return [{key: row[key] for key in wanted} for row in stream.select_columns(list(wanted)).take(n)]
+    """Return up to `n` examples of a part."""
+    drawn = corpus.sample(n, part, tasks=tasks, seed=seed)
+    rows: list[dict[str, Any]] = drawn.select(["example_id", "task", "prompt", "answer"]).to_pylist()
+    return rows
 
 
 def measure(

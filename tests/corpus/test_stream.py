@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from c2s.corpus import open_corpus
@@ -45,12 +47,55 @@ def test_a_stream_goes_on_where_it_was(everything):
     assert seen + ids(again) == whole
 
 
+def test_a_sample_holds_examples_of_the_part_once_and_a_smaller_one_is_its_beginning(everything):
+    whole = {row["example_id"]: row for row in everything.rows if row["part"] == "train"}
+    tasks = ["interpretation", "cell-type-annotation"]
+    of_tasks = {i for i, row in whole.items() if row["task"] in tasks}
+    drawn = everything.corpus.sample(30, tasks=tasks, seed=1).to_pylist()
+    names = [row["example_id"] for row in drawn]
+    assert len(set(names)) == 30 and set(names) <= of_tasks
+    assert all(row["prompt"] == whole[row["example_id"]]["prompt"] for row in drawn)
+    assert everything.corpus.sample(10, tasks=tasks, seed=1)["example_id"].to_pylist() == names[:10]
+    assert everything.corpus.sample(30, tasks=tasks, seed=2)["example_id"].to_pylist() != names
+    assert set(everything.corpus.sample(10**6, tasks=tasks)["example_id"].to_pylist()) == of_tasks
+    assert set(everything.corpus.sample(10**6)["example_id"].to_pylist()) == set(whole)
+    assert everything.corpus.sample(0).num_rows == 0
+
+
+def test_samples_are_drawn_evenly(everything):
+    """From every shard as often as from any other, in the long run."""
+    whole = [row["example_id"] for row in everything.rows if row["part"] == "train"]
+    times = dict.fromkeys(whole, 0)
+    draws, n = 400, len(whole) // 4
+    for seed in range(draws):
+        for name in everything.corpus.sample(n, seed=seed)["example_id"].to_pylist():
+            times[name] += 1
+    counts = np.array(list(times.values()))
+    expected = draws * n / len(whole)
+    spread = np.sqrt(expected * (1 - n / len(whole)))
+    assert counts.sum() == draws * n
+    assert abs(counts - expected).max() < 5 * spread
+
+
+def test_of_many_shards_only_some_are_opened(everything, monkeypatch):
+    monkeypatch.setattr("c2s.corpus.stream._SAMPLED_FROM", 5)
+    opened = []
+    real = pq.read_table
+    monkeypatch.setattr(pq, "read_table", lambda path, **more: opened.append(path) or real(path, **more))
+    assert everything.corpus.sample(1, seed=0).num_rows == 1
+    assert len(opened) == 1
+
+
 def test_bad_requests_are_named_all_at_once(everything):
     with pytest.raises(ConfigError) as error:
         everything.corpus.stream(rank=2, world_size=2, buffer_size=-1, tasks=["x"])
     assert len(error.value.problems) == 3
-    with pytest.raises(ConfigError, match="no part 'dev'"):
-        everything.corpus.stream("dev")
+    with pytest.raises(ConfigError) as error:
+        everything.corpus.sample(-1, tasks=["x"])
+    assert len(error.value.problems) == 2
+    for read in (everything.corpus.stream, lambda part: everything.corpus.sample(1, part)):
+        with pytest.raises(ConfigError, match="no part 'dev'"):
+            read("dev")
 
 
 def test_what_is_no_corpus_is_refused(tmp_path, everything):
