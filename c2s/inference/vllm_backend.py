@@ -43,7 +43,8 @@ def require_vllm() -> None:
     if importlib.util.find_spec("vllm") is None:
         raise ModelError(
             "vLLM is not installed.",
-            fix='pip install vllm on a machine with a GPU, or leave backend="vllm" out.',
+            fix='pip install "c2s[models,vllm]" in an environment of its own, without constraints.txt (vLLM pins '
+            'another torch), on a machine with a GPU; or leave backend="vllm" out.',
         )
 
 
