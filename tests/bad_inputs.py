@@ -79,7 +79,7 @@ class Case:
     error: type[e.C2SError]
     says: str
     fix: str
-    do: Callable[[Path, Path], object]
+    do: Callable[..., object]
 
 
 def new_files(folder: Path) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from bad_inputs import Case
 
 from c2s import errors as e
 from c2s.corpus import build_corpus, load_spec, make_spec, preview
@@ -93,17 +93,6 @@ def abstracts(folder: Path) -> object:
     table.to_parquet(folder / "abstracts.parquet")
     dataset = {"name": "x", "path": cells(folder), "columns": {"abstract_id": {"value": "b"}}}
     return build(folder, datasets=[dataset], tasks=["interpretation"], abstracts=str(folder / "abstracts.parquet"))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One mistake."""
-
-    name: str
-    error: type[e.C2SError]
-    says: str
-    fix: str
-    do: Callable[[Path], object]
 
 
 CASES = [

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from test_bad_inputs import Case, cells, cli, h5ad, write
+from bad_inputs import Case, cells, cli, h5ad, write
 
 import c2s
 from c2s import errors as e

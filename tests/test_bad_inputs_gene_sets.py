@@ -8,27 +8,15 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from bad_inputs import Case
 
 import c2s
 from c2s import errors as e
 from c2s.data import GeneSets, read_cells, read_gmt
 from c2s.metrics import bert_scores, gene_overlaps, load_text_encoder
-
-
-@dataclass(frozen=True)
-class Case:
-    """One mistake."""
-
-    name: str
-    error: type[e.C2SError]
-    says: str
-    fix: str
-    do: Callable[[Path], object]
 
 
 def _file(folder: Path, content: str | bytes, name: str = "sets.gmt") -> Path:

@@ -7,13 +7,12 @@ After every row there is no model in the output folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from bad_inputs import Case
 
 import c2s
 from c2s import errors as e
@@ -22,17 +21,6 @@ from c2s.tasks import Reward, example_table
 from c2s.training import GRPOConfig, resolve_rewards, train_grpo
 
 WORDS = ["T", "B", "NK", "cell", "Type", "of", ":"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One mistake."""
-
-    name: str
-    error: type[e.C2SError]
-    says: str
-    fix: str
-    do: Callable[[Path], object]
 
 
 def model() -> LanguageModel:

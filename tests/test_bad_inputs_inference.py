@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from bad_inputs import Case
 
 import c2s
 from c2s import errors as e
@@ -22,17 +21,6 @@ from c2s.models import LanguageModel, TinyConfig
 
 GENES = ["CD4", "CD40", "CD8A", "MS4A1", "NKG7"]
 PROMPT = "The cell is:"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One mistake."""
-
-    name: str
-    error: type[e.C2SError]
-    says: str
-    fix: str
-    do: Callable[[LanguageModel, Path], object]
 
 
 def _model(**changes: Any) -> LanguageModel:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_bad_inputs import Case, cli
+from bad_inputs import Case, cli
 
 from c2s import errors as e
 from c2s.models import LoraOptions, TinyConfig, add_lora, load_model, merge_lora

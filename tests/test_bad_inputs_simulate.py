@@ -7,26 +7,14 @@ After every row nothing is left in the folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bad_inputs import Case
 
 from c2s import errors as e
 from c2s.data import simulate
-
-
-@dataclass(frozen=True)
-class Case:
-    """One mistake."""
-
-    name: str
-    error: type[e.C2SError]
-    says: str
-    fix: str
-    do: Callable[[Path], object]
 
 
 def _cells(n=40):
