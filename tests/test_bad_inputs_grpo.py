@@ -136,7 +136,7 @@ def test_vllm_is_refused_where_it_is_not_installed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None)
     with pytest.raises(e.ConfigError, match="the package vllm is not installed") as caught:
         train(tmp_path, vllm="colocate")
-    assert "pip install vllm" in caught.value.fix
+    assert "c2s[models,vllm]" in caught.value.fix
     assert list(tmp_path.iterdir()) == []
 
 

@@ -182,7 +182,7 @@ CASES = [
         "vLLM without vLLM",
         e.ModelError,
         "vLLM is not installed",
-        "pip install vllm",
+        "c2s[models,vllm]",
         lambda m, d: Engine(m, backend="vllm"),
     ),
     Case(
