@@ -200,8 +200,9 @@ def _check_machine(config: GRPOConfig) -> None:
         raise ConfigError(
             "GRPO configuration",
             problems,
-            fix='pip install "c2s[models,vllm]" in an environment of its own on a machine with a GPU, or leave vllm '
-            "out to generate with Transformers; make prompts_per_step x group_size a multiple of answers_per_batch x processes.",
+            fix='pip install "c2s[models,vllm]" in an environment of its own on a machine with a GPU, or leave '
+            "vllm out to generate with Transformers; make prompts_per_step x group_size a multiple of "
+            "answers_per_batch x processes.",
         )
 
 
