@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,7 +97,8 @@ def _conditions(pairs: list[str], **named: str | None) -> dict[str, str]:
     from c2s.errors import ConfigError
 
     found = {name: value for name, value in named.items() if value is not None}
-    if "abstract" in found and len(found["abstract"]) < 1000 and Path(found["abstract"]).is_file():
+    # Not Path.is_file: it raises where a text is too long for a file name.
+    if "abstract" in found and os.path.isfile(found["abstract"]):
         found["abstract"] = " ".join(Path(found["abstract"]).read_text(encoding="utf-8").split())
     problems = []
     for pair in pairs:

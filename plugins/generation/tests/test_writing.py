@@ -231,6 +231,17 @@ def test_bad_commands_are_refused_and_leave_nothing(trained, tmp_path):
     refused(ModelError, "there is no model folder", "--model", tmp_path / "none", "--cell-type", "B cell")
 
 
+@pytest.mark.parametrize("length", [40, 255, 256, 999, 5000])
+def test_an_abstract_of_any_length_is_a_text_where_no_file_has_its_name(length, tmp_path, monkeypatch):
+    from c2s_generation.command import _conditions
+
+    monkeypatch.chdir(tmp_path)
+    text = ("cells of a study " * 300)[:length]
+    assert _conditions([], abstract=text) == {"abstract": text}
+    (tmp_path / "abstract.txt").write_text("Cells\nof a study.")
+    assert _conditions([], abstract="abstract.txt") == {"abstract": "Cells of a study."}
+
+
 def test_a_model_that_labels_cells_does_not_write_them(adata, tmp_path):
     task = c2s.default_host().tasks.get("annotation")()
     templates = c2s.default_host().prompts.get("annotation")
