@@ -97,8 +97,8 @@ def _conditions(pairs: list[str], **named: str | None) -> dict[str, str]:
     from c2s.errors import ConfigError
 
     found = {name: value for name, value in named.items() if value is not None}
-    # Not Path.is_file: it raises where a text is too long for a file name.
-    if "abstract" in found and os.path.isfile(found["abstract"]):
+    # Path.is_file raises where a text is too long for the name of a file.
+    if "abstract" in found and os.path.isfile(found["abstract"]):  # noqa: PTH113
         found["abstract"] = " ".join(Path(found["abstract"]).read_text(encoding="utf-8").split())
     problems = []
     for pair in pairs:
