@@ -144,6 +144,10 @@ class Task(ABC):
         """List the allowed answers, sorted, when they are few enough to score each; else None."""
         return None
 
+    def next_command(self, model: str) -> str:
+        """Return the command to try with a trained model, which `c2s train` prints at its end."""
+        return f"c2s predict --task {self.name} --model {model} IN.h5ad OUT.h5ad"
+
     def example_cells(self) -> AnnData | None:
         """Return a few cells with the columns of this task, for its checks.
 

@@ -61,7 +61,8 @@ def grpo(
         "seed": seed,
     }
     given = {key: value for key, value in flags.items() if value is not None} | _options(option or [])
-    trained, task = load_trained(model, None, device=device)
+    # What is trained needs float32; a base under new adapters does not.
+    trained, task = load_trained(model, None, device=device, dtype="auto" if "lora_rank" in given else "float32")
     given.setdefault("max_answer_tokens", task.longest_answer)
     config = GRPOConfig.paper(paper, **given) if paper else GRPOConfig.of(given)
     names = rewards or ",".join(task.rewards)
@@ -90,7 +91,9 @@ def grpo(
     typer.echo(f"Trained {result.steps} steps{stopped}.")
     typer.echo(f"Reward of the answers drawn: {result.rewards[0]:.3f} -> {result.rewards[-1]:.3f}.")
     scored = [line["evaluation"]["reward"] for line in result.history if "reward" in line.get("evaluation", {})]
-    if scored:
+    if scored and not result.best_step:
+        typer.echo(f"On validation cells: {scored[0]:.3f} before, and never better: the first weights were kept.")
+    elif scored:
         typer.echo(
             f"On validation cells: {scored[0]:.3f} before, {result.best_score:.3f} after step {result.best_step}, "
             "whose weights were kept."
@@ -108,5 +111,14 @@ def _options(pairs: list[str]) -> dict[str, Any]:
         raise ConfigError(
             "--option", [f"{pair!r} is not NAME=VALUE" for pair in bad], fix="--option temperature=0.9"
         )
-    read = {name: yaml.safe_load(value) for name, _, value in (pair.partition("=") for pair in pairs)}
+    read = {}
+    for name, _, value in (pair.partition("=") for pair in pairs):
+        try:
+            read[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            bad.append(f"{name}={value}")
+    if bad:
+        raise ConfigError(
+            "--option", [f"{pair!r} is not readable" for pair in bad], fix="--option temperature=0.9"
+        )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}

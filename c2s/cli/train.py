@@ -52,6 +52,7 @@ def sft(
 ) -> None:
     """Fine-tune a model on the training cells and keep the weights best on the validation cells."""
     from c2s.data import load_dataset
+    from c2s.errors import ConfigError
     from c2s.files import refuse_existing
     from c2s.models import TinyConfig
     from c2s.plugins import default_host
@@ -76,9 +77,12 @@ def sft(
         "seed": seed,
     }
     chosen = _profile(task_class, profile) | {key: value for key, value in flags.items() if value is not None}
-    if epochs is not None and max_steps is None:
-        chosen.pop("max_steps", None)  # the profile's number of steps would override the epochs asked for
     by_owner = _sort_options(task_class, option or [])
+    if (epochs is not None or "epochs" in by_owner["training"]) and max_steps is None:
+        chosen.pop("max_steps", None)  # the profile's number of steps would override the epochs asked for
+    if by_owner["tiny"] and model != "tiny":
+        shapes = [f"{name} is a matter of the tiny model, and --model is {model}" for name in by_owner["tiny"]]
+        raise ConfigError("--option", shapes, fix="leave it out: a model that is loaded has its shape.")
     task_options = by_owner["task"] | ({} if label is None else {"label": label})
     made = task_class.from_options(task_options)
     top_k = genes if genes is not None else chosen.pop("top_k", None)
@@ -112,7 +116,7 @@ def sft(
         record.add_cells(data, cells, sentences=trained.task_model.data["checksum"])
         record.device = str(trained.model.device)
     if main:
-        _report(trained)
+        _report(trained, made)
 
 
 @app.command("pretrain")
@@ -231,8 +235,15 @@ def _sort_options(task_class: type[Task] | None, pairs: list[str]) -> dict[str, 
             problems.append(f"{pair!r} is not NAME=VALUE")
         elif owner is None:
             problems.append(f"unknown option {name!r}")
+        elif name == "seed" and owner == "training":
+            problems.append("seed has a flag of its own, --seed, which the split and the first weights follow too")
+        elif owner == "task":
+            sorted_options[owner][name] = _task_value(value)
         else:
-            sorted_options[owner][name] = yaml.safe_load(value) if owner != "task" else _task_value(value)
+            try:
+                sorted_options[owner][name] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                problems.append(f"the value of {pair!r} is not readable")
     if problems:
         described = "; ".join(f"{owner}: {', '.join(names)}" for owner, names in known.items() if names)
         raise ConfigError("--option", problems, fix=f"the options are {described}.")
@@ -250,7 +261,7 @@ def _task_value(value: str) -> Any:
     return read if isinstance(read, bool | int | float | list) or read is None else value
 
 
-def _report(trained: Any) -> None:
+def _report(trained: Any, task: Task) -> None:
     """Print what was made and what to do with it."""
     training, task_model = trained.training, trained.task_model
     typer.echo(f"Split: {trained.split.note}")
@@ -270,4 +281,4 @@ def _report(trained: Any) -> None:
             f"{found.ece_after:.3f} on {found.n} validation cells."
         )
     typer.echo(f"Model: {trained.path}")
-    typer.echo(f"Next: c2s predict --task {task_model.task_name} --model {trained.path} IN.h5ad OUT.h5ad")
+    typer.echo(f"Next: {task.next_command(str(trained.path))}")

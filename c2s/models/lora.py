@@ -184,6 +184,7 @@ def merge_lora(model: LanguageModel) -> LanguageModel:
         )
     training = network.training
     merged = network.merge_and_unload()
+    merged.requires_grad_(True)  # the adapter had frozen the base
     return replace(model, model=merged.train(training), path=None)
 
 

@@ -169,13 +169,14 @@ def plan(
     elif chosen and _compute(chosen) not in devices()[chosen.gpu].tflops:
         problems.append(f"{chosen.gpu} states no rate for {_compute(chosen)}")
     if problems or found is None or chosen is None:
-        raise ConfigError("plan", problems, fix="`c2s models plan --help` lists what there is.")
+        fix = "`c2s models list` shows the presets, `c2s models plan --help` the options."
+        raise ConfigError("plan", problems, fix=fix)
     return _planned(found, task, paper_runs()[task], chosen)
 
 
 def _unknown(what: str, name: str, known: Mapping[str, Any], near: list[str] | None = None) -> str:
     close = near or difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    hint = f"; did you mean {' or '.join(map(repr, close))}" if close else ""
     return f"unknown {what} {name!r} (there are {', '.join(known)}){hint}"
 
 

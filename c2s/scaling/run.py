@@ -188,9 +188,10 @@ def _run(grid: ScalingGrid, unit: Unit, corpus: Corpus, samples: pa.Table, runs:
     """Fine-tune and measure one model."""
     from c2s.models import load_model
     from c2s.training import train_sft
+    from c2s.training.adapters import training_dtype
 
     base = _base(grid, unit, corpus, runs, device)
-    model = load_model(base, device=device)
+    model = load_model(base, device=device, dtype=training_dtype(_config(grid, unit)))
     rows = training_rows(corpus, grid.tasks, unit.samples, seed=unit.seed)
     work = runs / f"{unit.name}.model"
     started = time.perf_counter()
@@ -301,7 +302,7 @@ def _begin_with(grid: ScalingGrid, unit: Unit, corpus: Corpus, device: str) -> L
     from c2s.models.tiny import build_tiny
 
     if isinstance(unit.size, str):
-        return load_model(unit.size, device=device)
+        return load_model(unit.size, device=device, dtype="float32")
     own = corpus.path / "tokenizer"
     tokenizer: Any
     if own.is_dir():

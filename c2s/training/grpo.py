@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ import numpy as np
 from c2s.errors import ConfigError, ContextError, TrainingError
 from c2s.files import refuse_existing
 from c2s.models.loading import LanguageModel, load_model
-from c2s.models.lora import add_lora, merge_lora
+from c2s.models.lora import add_lora, has_adapter, merge_lora
 from c2s.progress import progress
-from c2s.training.adapters import adapter_options
+from c2s.training.adapters import adapter_options, check_trainable, training_dtype
 from c2s.training.generators import isolated_generators
 from c2s.training.grpo_config import GRPOConfig
 from c2s.training.record import TrainingRecord, read_record
@@ -96,7 +96,8 @@ def train_grpo(
         See `GRPOConfig`.
     validation
         Examples that are answered, once each, at every evaluation (and before the first step); their mean weighted
-        reward is the score by which the best weights are kept, unless `evaluate` returns a ``"score"``.
+        reward is the score by which the best weights are kept, unless `evaluate` returns a ``"score"``. Where
+        nothing beats the model as it came in, that is what is kept (``best_step`` 0).
     evaluate
         Called with the model at each evaluation; returns numbers, ``"score"`` (higher is better) among them.
     device
@@ -141,7 +142,8 @@ def train_grpo(
     wanted = as_rewards(rewards)
     _check_machine(config)
     if not isinstance(model, LanguageModel):
-        model = load_model(model, device=device)
+        model = load_model(model, device=device, dtype=training_dtype(config))
+    _check_reference(model, config)
     _check_prompts(model, examples, config)
     cycles = math.ceil(config.epochs * examples.num_rows / config.prompts_per_step)
     steps = config.max_steps or cycles * config.iterations
@@ -155,6 +157,7 @@ def train_grpo(
     with ExitStack() as stack:
         stack.enter_context(isolated_generators())
         policy = _with_adapters(model, config)
+        check_trainable(policy)
         stack.enter_context(as_policy(policy))
         evaluation = joined_reward_evaluation(policy, validation, wanted, config, evaluate)
         # Before anything waits for the other processes: this sets up how they talk.
@@ -164,8 +167,12 @@ def train_grpo(
         advance = stack.enter_context(progress("GRPO steps", steps, enabled=show_progress and rank == 0))
         advance(start.step or 0)
         if start.step is None and evaluation is not None:
-            record.add({"step": 0, "evaluation": evaluation()})
+            first = {key: float(value) for key, value in evaluation().items()}
+            record.add({"step": 0, "evaluation": first})
+            start = replace(start, best=(first["score"], 0))
         trainer = make_trainer(policy, examples, wanted, config, settled, start, record, advance, evaluation, rank)
+        if start.step is None and start.best is not None:
+            trainer.save_model(str(place / "checkpoint-0"))  # what is kept, should nothing better come
         run_policy(trainer, place, start, config)
         taken, best, stopped_by = int(trainer.state.global_step), trainer.best, trainer.stopped_by
         everyone: Callable[[], None] = trainer.accelerator.wait_for_everyone
@@ -184,6 +191,16 @@ def train_grpo(
     everyone()
     model.path = final
     return _result(final, model, summary)
+
+
+def _check_reference(model: LanguageModel, config: GRPOConfig) -> None:
+    """Refuse a fine-tuned adapter: switched off, it leaves its base, not the model that was fine-tuned."""
+    if has_adapter(model.model) and config.beta:
+        raise ConfigError(
+            "GRPO",
+            [f"{model.name} is an adapter on its base, and the divergence is from the fine-tuned model"],
+            fix="load it with merge=True; lora_rank then trains a new adapter on it.",
+        )
 
 
 def _check_machine(config: GRPOConfig) -> None:

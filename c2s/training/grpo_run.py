@@ -20,7 +20,7 @@ from c2s.training.grpo_config import GRPOConfig
 from c2s.training.record import TrainingRecord
 from c2s.training.resume import Start, out_of_patience
 from c2s.training.rewards import WeightedReward
-from c2s.training.sft import common_arguments, processes
+from c2s.training.sft import common_arguments, one_device, processes
 from c2s.training.watch import out_of_memory
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def arguments(config: GRPOConfig, rewards: Sequence[WeightedReward], place: Path
     if config.vllm is not None:
         vllm = {"use_vllm": True, "vllm_mode": config.vllm, "vllm_gpu_memory_utilization": config.vllm_memory}
         vllm |= {"vllm_server_base_url": config.vllm_server} if config.vllm_server else {}
-    return trl.GRPOConfig(
+    made = trl.GRPOConfig(
         **common_arguments(config, place, steps, cpu=cpu),
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=per_process // batch,
@@ -92,6 +92,7 @@ def arguments(config: GRPOConfig, rewards: Sequence[WeightedReward], place: Path
         save_steps=_whole_cycles(config.save_steps, config),
         **vllm,
     )
+    return one_device(made)
 
 
 def _whole_cycles(steps: int, config: GRPOConfig) -> int:
@@ -208,7 +209,7 @@ def run_policy(trainer: PolicyTrainer, place: Path, start: Start, config: GRPOCo
             f"memory ran out in step {trainer.state.global_step + 1}, with "
             f"{trainer.args.per_device_train_batch_size} answers in a forward pass.",
             fix="lower answers_per_batch, max_answer_tokens or group_size, or set activation_checkpointing; then "
-            "go on with resume=True.",
+            f"start again, without the folder {place}.",
         ) from error
     finally:
         logging.set_verbosity(level)

@@ -170,6 +170,7 @@ class PolicyTrainer(RecordedTrainer, GRPOTrainer):  # type: ignore[misc]
             if stops:
                 self.stopped_by = self.stopped_by or alarm.guard
                 self.control.should_training_stop = self.control.should_save = True
+                self.control.should_evaluate = self.evaluate_with is not None
 
 
 def _mean(metrics: Mapping[str, list[float]], name: str) -> float | None:

@@ -22,6 +22,7 @@ from c2s.models.loading import LanguageModel, load_model
 from c2s.models.tiny import TinyConfig
 from c2s.prompts import GeneDropout, PromptTemplate
 from c2s.splits import Split
+from c2s.training.adapters import training_dtype
 from c2s.training.config import SFTConfig
 from c2s.training.resume import table_checksum
 from c2s.training.scoring import AnswerScoring, CandidateScoring
@@ -244,8 +245,9 @@ def train_task(
         ]
         is_tiny = os.fspath(model) == "tiny"
         model = load_model(
-            model, corpus=corpus if is_tiny else None, config=tiny if is_tiny else None, seed=seed, device=device
-        )
+            model, corpus=corpus if is_tiny else None, config=tiny if is_tiny else None, seed=seed, device=device,
+            dtype=training_dtype(config),
+        )  # fmt: skip
     facts = {
         "task": task.name,
         "version": task.version,

@@ -17,7 +17,13 @@ from c2s.models.loading import LanguageModel, find_device, load_model
 from c2s.models.tiny import TinyConfig, build_tiny
 from c2s.progress import progress
 from c2s.provenance import checksum
-from c2s.training.adapters import add_adapters, finish_adapters
+from c2s.training.adapters import (
+    add_adapters,
+    check_base_is_kept,
+    check_trainable,
+    finish_adapters,
+    training_dtype,
+)
 from c2s.training.config import SFTConfig
 from c2s.training.generators import isolated_generators
 from c2s.training.resume import Start, begin, same_settings, table_checksum, weights_checksum
@@ -126,7 +132,8 @@ def pretrain_corpus(
     check_reports(config.report_to)
     rank = process_rank()
     if not isinstance(model, LanguageModel):
-        model = _model(found, model, tiny, tasks, config.seed, device)
+        model = _model(found, model, tiny, tasks, config.seed, device, training_dtype(config))
+    check_base_is_kept(model, config)
     too_long = _budget(found, model, too_long)
     rows = _rows(found, tasks)
     steps = config.max_steps or math.ceil(
@@ -152,6 +159,7 @@ def pretrain_corpus(
         arguments = training_arguments(config, place, steps, cpu=model.device.type == "cpu")
         arguments.ignore_data_skip = True  # the stream knows itself where to go on
         add_adapters(model, config)
+        check_trainable(model)
         start = begin(place, settings, resume=resume, rank=rank)
         with progress("training steps", steps, enabled=show_progress and rank == 0) as advance:
             advance(start.step or 0)
@@ -200,13 +208,13 @@ def _rows(corpus: Corpus, tasks: Sequence[str] | None, part: str = "train") -> i
 
 def _model(
     corpus: Corpus, name: str | os.PathLike[str], tiny: TinyConfig | None, tasks: Sequence[str] | None, seed: int,
-    device: str,
+    device: str, dtype: str = "float32",
 ) -> LanguageModel:  # fmt: skip
     """Load a model, or build the tiny one with the tokenizer of the corpus."""
     import torch
 
     if os.fspath(name) != "tiny":
-        return load_model(name, config=tiny, device=device)
+        return load_model(name, config=tiny, device=device, dtype=dtype)
     limit = corpus.manifest["tokenizer"]["limit"]
     own = corpus.manifest["tokenizer"]["name"] == "tiny"
     shape = tiny or (TinyConfig(context_length=limit) if own and limit else TinyConfig())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c2s.errors import TrainingError
+from c2s.errors import C2SError, TrainingError
 from c2s.files import atomic_output
 from c2s.models.loading import LanguageModel
 from c2s.training.config import BOOKKEEPING, SFTConfig
@@ -89,10 +89,21 @@ def prepare_place(place: Path, settings: Mapping[str, Any], *, resume: bool) -> 
 def begin(place: Path, settings: Mapping[str, Any], *, resume: bool, rank: int) -> Start:
     """Let the first process prepare the working folder, and the others find it."""
     from accelerate.state import PartialState
+    from accelerate.utils import broadcast_object_list
 
+    problem: C2SError | None = None
     if rank == 0:
-        start = prepare_place(place, settings, resume=resume)
-    PartialState().wait_for_everyone()
+        try:
+            start = prepare_place(place, settings, resume=resume)
+        except C2SError as error:
+            problem = error
+    if PartialState().num_processes > 1:  # the others end too, with the reason
+        told = [None if problem is None else (problem.problem, problem.fix)]
+        broadcast_object_list(told, from_process=0)
+        if rank and told[0] is not None:
+            raise TrainingError(told[0][0], fix=told[0][1])
+    if problem is not None:
+        raise problem
     return start if rank == 0 else newest_start(place)
 
 

@@ -18,7 +18,7 @@ from c2s.files import atomic_output, refuse_existing
 from c2s.models.context import check_context
 from c2s.models.loading import LanguageModel, quiet_transformers, write_model
 from c2s.progress import progress
-from c2s.training.adapters import add_adapters, finish_adapters
+from c2s.training.adapters import add_adapters, check_base_is_kept, check_trainable, finish_adapters
 from c2s.training.batches import Augment, Collator, check_apart, plan_visits
 from c2s.training.config import SFTConfig
 from c2s.training.generators import isolated_generators
@@ -139,6 +139,7 @@ def train_sft(
     place = final.with_name(final.name + ".training")
     if not resume:
         refuse_existing(final)
+    check_base_is_kept(model, config)
     lengths = _check_examples(model, examples)
     n = len(lengths)
     check_reports(config.report_to)
@@ -146,12 +147,13 @@ def train_sft(
     per_step = config.batch_size * config.gradient_accumulation * world
     steps = config.max_steps or math.ceil(config.epochs * n / per_step)
     settings = run_settings(model, examples, validation, config, steps)
-    settings |= {"processes": world} if world > 1 else {}
+    settings["config"]["processes"] = world
     if resume and final.exists():
         same_settings(settings, final / SUMMARY_FILE)
         return finished_run(final)
     with isolated_generators():
         add_adapters(model, config)
+        check_trainable(model)
         if config.padding_free:
             check_apart(model.model)
         arguments = training_arguments(config, place, steps, cpu=model.device.type == "cpu")
@@ -258,7 +260,7 @@ def training_arguments(config: SFTConfig, place: Path, steps: int, *, cpu: bool)
     """Return the trainer's own configuration of a run."""
     import trl
 
-    return trl.SFTConfig(
+    made = trl.SFTConfig(
         **common_arguments(config, place, steps, cpu=cpu),
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
@@ -269,6 +271,13 @@ def training_arguments(config: SFTConfig, place: Path, steps: int, *, cpu: bool)
         remove_unused_columns=False,
         train_sampling_strategy="sequential",
     )
+    return one_device(made)
+
+
+def one_device(arguments: Any) -> Any:
+    """Keep a process to one device: left to itself, the trainer spreads a batch over all GPUs that it sees."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def common_arguments(config: SFTConfig | GRPOConfig, place: Path, steps: int, *, cpu: bool) -> dict[str, Any]:

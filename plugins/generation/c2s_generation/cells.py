@@ -90,6 +90,11 @@ class GenerationTask(Task):
         """The option `max_tokens`."""
         return self.max_tokens
 
+    def next_command(self, model: str) -> str:
+        """Return the command that writes cells with a trained model."""
+        given = "".join(f" --condition {name}=VALUE" for name in self.conditions)
+        return f"c2s generate --model {model}{given} --n 100 OUT.h5ad"
+
     def split(self, obs: pd.DataFrame, *, seed: int = 0) -> Split:
         """Keep held-out conditions for the test; else split 70/10/20 by donor, else by cell."""
         return split_for_generation(
