@@ -81,7 +81,7 @@ def batch_tokens(model: LanguageModel, tokens_per_batch: int | None) -> int:
     return tokens_per_batch
 
 
-def length_buckets(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
+def length_buckets(lengths: Sequence[int], tokens_per_batch: int, *, rows: int | None = None) -> list[list[int]]:
     """Group indices into batches of similar length, longest first.
 
     Parameters
@@ -90,6 +90,8 @@ def length_buckets(lengths: Sequence[int], tokens_per_batch: int) -> list[list[i
         Number of tokens of each text.
     tokens_per_batch
         Most tokens of a batch after padding. A text that is longer than this has a batch of its own.
+    rows
+        Most texts of a batch.
 
     Returns
     -------
@@ -99,7 +101,8 @@ def length_buckets(lengths: Sequence[int], tokens_per_batch: int) -> list[list[i
     batches: list[list[int]] = []
     longest = 0
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not batches or (len(batches[-1]) + 1) * longest > tokens_per_batch:
+        full = batches and rows is not None and len(batches[-1]) >= rows
+        if not batches or full or (len(batches[-1]) + 1) * longest > tokens_per_batch:
             batches.append([])
             longest = lengths[index]
         batches[-1].append(index)

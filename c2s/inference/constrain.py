@@ -361,25 +361,28 @@ def answer_tokens(model: Reads, spelled: Spelled | None, asked: int | None, prom
     Raises
     ------
     ConfigError
-        The tokens asked for cannot hold the genes asked for.
+        The tokens asked for cannot hold the genes asked for, or the longest of the labels.
     ContextError
         The context has no room for them.
     """
     if spelled is None:
         return asked or DEFAULT_NEW_TOKENS
-    least = spelled.least_needed
+    least, which = spelled.least_needed, "shortest"
+    if spelled.most == 1 and spelled.needed is not None:
+        # One that is cut off would pass for another answer, or for none.
+        least, which = spelled.needed - 1, "longest"
     if asked is not None:
         if asked < least:
             raise ConfigError(
                 "generation",
-                [f"max_new_tokens is {asked}, but the shortest answer of the constraint has {least} tokens"],
+                [f"max_new_tokens is {asked}, but the {which} answer of the constraint has {least} tokens"],
                 fix=f"leave max_new_tokens out, or pass at least {least}.",
             )
         return asked
     room = model.context_length - prompt
     if room < least:
         raise ContextError(
-            f"the shortest answer of the constraint has {least} tokens, and behind a prompt of {prompt} tokens "
+            f"the {which} answer of the constraint has {least} tokens, and behind a prompt of {prompt} tokens "
             f"the context of {model.name} ({model.context_length}) has room for {max(room, 0)}.",
             fix="ask for fewer genes, shorten the prompt (top_k), or use a model with a longer context.",
         )

@@ -19,6 +19,7 @@ from c2s.inference.batching import families, length_buckets, unwrapped
 from c2s.inference.caches import SlotCache, read_stem, repeated
 from c2s.inference.masks import AttentionMasks
 from c2s.inference.sampling import Sampling, penalised, uniforms
+from c2s.inference.tree import MOST_LOGITS
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ class Decoder:
 
     def _run(self, requests: list[Request]) -> Iterator[tuple[int, list[int]]]:
         capacity = requests[0].longest
-        slots = max(1, min(len(requests), self.tokens_at_once // capacity))
+        # A row costs its keys and values, and its logits.
+        slots = max(1, min(len(requests), self.tokens_at_once // capacity, MOST_LOGITS // self.vocabulary))
         reader = _PromptReader(self, requests)
         cache = SlotCache(self.layers, slots, capacity)
         steps = max(r.steps for r in requests)

@@ -22,7 +22,7 @@ from c2s.inference.batching import (
 )
 from c2s.inference.caches import repeated
 from c2s.inference.masks import takes_own_masks
-from c2s.inference.memory import explained_memory
+from c2s.inference.memory import explained_memory, fitting_rows
 from c2s.progress import progress
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def embed(
         for stem, members in reader.families(distinct):
             begun = reader.read_stem(distinct[members[0]][:stem])
             rests = [distinct[i][stem:] for i in members]
-            for batch in length_buckets([len(rest) for rest in rests], per_batch):
+            lengths = [len(rest) for rest in rests]
+            most = fitting_rows(network, stem, lengths)
+            for batch in length_buckets(lengths, per_batch, rows=most):
                 means = reader.means(begun, [rests[i] for i in batch]).cpu().numpy()
                 for row, i in enumerate(batch):
                     same = places[distinct[members[i]]]

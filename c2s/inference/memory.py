@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,16 +26,25 @@ def cache_bytes_per_token(network: Any) -> int:
     return int(2 * config.num_hidden_layers * heads * size * network.dtype.itemsize)
 
 
-def cached_tokens(network: Any) -> int:
-    """Return how many tokens of running requests to keep at once on the network's device."""
+def fitting_tokens(network: Any) -> int:
+    """Return how many tokens' keys and values fit into the part of the device's memory that is theirs."""
     device = network.device
     if device.type == "cuda":
         free = int(torch.cuda.mem_get_info(device)[0] * _SHARE)
     else:
         free = _CPU_BYTES
-    return max(
-        1, min(_MOST_TOKENS["cpu" if device.type == "cpu" else "other"], free // cache_bytes_per_token(network))
-    )
+    return max(1, free // cache_bytes_per_token(network))
+
+
+def fitting_rows(network: Any, stem: int, lengths: Sequence[int]) -> int:
+    """Return how many texts may run behind a common beginning, which each of them gets a copy of."""
+    return max(1, fitting_tokens(network) // (stem + max(lengths)))
+
+
+def cached_tokens(network: Any) -> int:
+    """Return how many tokens of running requests to keep at once on the network's device."""
+    most = _MOST_TOKENS["cpu" if network.device.type == "cpu" else "other"]
+    return min(most, fitting_tokens(network))
 
 
 @contextmanager

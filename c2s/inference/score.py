@@ -26,7 +26,7 @@ from c2s.inference.batching import (
     length_buckets,
     padding_token,
 )
-from c2s.inference.memory import explained_memory
+from c2s.inference.memory import explained_memory, fitting_rows
 from c2s.inference.tree import TreeScorer
 from c2s.progress import progress
 
@@ -138,7 +138,9 @@ def score(
             for stem, members in scorer.families(group.prefixes):
                 prefixes = [group.prefixes[i] for i in members]
                 cache = scorer.read_stem(prefixes[0][:stem])
-                for batch in length_buckets([len(prefix) - stem for prefix in prefixes], per_batch):
+                lengths = [len(prefix) - stem for prefix in prefixes]
+                most = min(fitting_rows(network, stem, lengths), scorer.most_rows)
+                for batch in length_buckets(lengths, per_batch, rows=most):
                     rests = [prefixes[i][stem:] for i in batch]
                     places = [group.places[members[i]] for i in batch]
                     result[places] = scorer.score(cache, rests, group.continuations)

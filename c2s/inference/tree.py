@@ -51,6 +51,11 @@ class TreeScorer:
         self.takes_trees = takes_own_masks(network)
         self.masks = AttentionMasks(network)
 
+    @property
+    def most_rows(self) -> int:
+        """Prompts whose logits of one place are all that may be held at once."""
+        return max(1, MOST_LOGITS // self.vocabulary)
+
     def families(self, prefixes: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
         """Group prompts by common beginning (see `batching.families`), where the network can share one."""
         return families(prefixes) if self.takes_trees else [(0, list(range(len(prefixes))))]

@@ -164,6 +164,7 @@ class TreeWalk:
         self.said = zeros(slots, dtype=torch.int64)  # words, the one that may end here included
         self.written = zeros(slots, dtype=torch.int64)
         self.good = zeros(slots, dtype=torch.int64)  # tokens up to the end of the last whole word
+        self.before = zeros(slots, dtype=torch.int64)  # and to the end of the word before that
         self.complete = zeros(slots, dtype=torch.bool)  # the row is at the end of a word that it may say
         self.over = zeros(slots, dtype=torch.bool)
         self.begins = zeros(slots, vocabulary, dtype=torch.bool)  # tokens with which a next word may begin
@@ -173,7 +174,7 @@ class TreeWalk:
     def begin(self, first: int, count: int) -> None:
         """Set `count` rows from `first` on to the beginning of an answer."""
         rows = slice(first, first + count)
-        for part in (self.node, self.said, self.written, self.good):
+        for part in (self.node, self.said, self.written, self.good, self.before):
             part[rows] = 0
         self.complete[rows] = self.over[rows] = False
         self.begins[rows] = False
@@ -217,7 +218,8 @@ class TreeWalk:
         on = inside & ~ends
         # Going on from the end of a word means that the word was not said, but only begun like another.
         place = torch.arange(rows.start, rows.start + len(node), device=self.device)
-        self._say(place, node, on & complete, -1)
+        unsaid = on & complete
+        self._say(place, node, unsaid, -1)
         self.node[rows] = torch.where(ends, node, torch.where(on, on_step, from_root))
         word = self.word[self.node[rows]]
         ended = (word >= 0) & ~ends
@@ -227,7 +229,9 @@ class TreeWalk:
         self.complete[rows] = torch.where(ends, complete & ~ends, ended)
         self.over[rows] = ends
         self.written[rows] += (~ends).long()
-        self.good[rows] = torch.where(ended, self.written[rows], self.good[rows])
+        good = torch.where(unsaid, self.before[rows], self.good[rows])
+        self.before[rows] = torch.where(ended, good, self.before[rows])
+        self.good[rows] = torch.where(ended, self.written[rows], good)
 
     def _child(self, node: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return whether each node has a child by that token, and which (0 where it has none)."""
@@ -251,7 +255,7 @@ class TreeWalk:
 
     def move(self, holes: torch.Tensor, movers: torch.Tensor) -> None:
         """Copy the state of the rows `movers` over that of the rows `holes`."""
-        parts = [self.node, self.said, self.written, self.good, self.complete, self.over, self.begins]
+        parts = [self.node, self.said, self.written, self.good, self.before, self.complete, self.over, self.begins]
         for part in [*parts, self.left, self.used] if self.once else parts:
             part[holes] = part[movers]
 

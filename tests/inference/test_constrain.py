@@ -332,3 +332,25 @@ def test_gemma_and_llama_are_constrained_too():
     for architecture in ("gemma2", "llama"):
         model = tiny(architecture)
         checked(generate(model, make_prompts(5), constraint=Genes(GENES, n=7), temperature=1.0), GENES, n=7)
+
+
+def test_a_word_that_was_only_begun_like_another_is_not_an_answer(neox):
+    """Cut off within "GENE11", an answer does not hold "GENE1" in its place."""
+    prompt, words = make_prompts(1)[0], ["T cell", "T cell naive"]
+    tokens = encode(neox, [prompt])[0]
+    _, spelled = Speller(neox, Labels(words)).behind(prompt, tokens)
+    walk = TreeWalk(spelled, 1, len(neox.tokenizer), torch.device("cpu"))
+    walk.begin(0, 1)
+    ids = encode(neox, [f"{prompt} T cell naive"])[0][len(tokens) :]
+    found = []
+    for token in ids:
+        walk.advance(slice(0, 1), torch.tensor([token]))
+        found.append(walk.whole(0))
+    assert found[1] == 2  # "T cell" is whole there
+    assert found[-1] == len(ids)
+    assert set(found[2:-1]) <= {0}
+
+
+def test_labels_get_the_tokens_of_the_longest(neox):
+    with pytest.raises(ConfigError, match="the longest answer of the constraint has"):
+        generate(neox, make_prompts(1), constraint=Labels(["T cell", "T cell naive"]), max_new_tokens=2)

@@ -10,7 +10,7 @@ import torch
 from c2s.errors import ConfigError, ContextError, PromptError
 from c2s.inference import embed
 
-from .conftest import make_prompts, tiny, tokens_of
+from .conftest import GENES, make_prompts, tiny, tokens_of
 
 embed_module = importlib.import_module("c2s.inference.embed")
 
@@ -98,3 +98,20 @@ def test_no_gradient_progress_and_mode(neox, monkeypatch):
     assert sum(done for done, _, _ in seen[1:]) == 4
     assert not any(gradient or training for _, gradient, training in seen[1:])
     assert model.model.training
+
+
+def test_what_a_shared_beginning_costs_bounds_a_pass(neox, monkeypatch):
+    """Each text behind a common beginning gets a copy of its keys and values."""
+    from c2s.inference import memory
+    from c2s.inference.batching import length_buckets
+
+    assert length_buckets([3, 3, 3, 2], 100, rows=2) == [[0, 1], [2, 3]]
+    stem = " ".join(["GENE1"] * 40)
+    texts = [f"{stem} {gene}" for gene in GENES]
+    whole = embed(neox, texts)
+    passes = []
+    real = memory.fitting_rows
+    monkeypatch.setattr(memory, "_CPU_BYTES", 90 * memory.cache_bytes_per_token(neox.model))
+    monkeypatch.setattr(embed_module, "fitting_rows", lambda *args: passes.append(real(*args)) or passes[-1])
+    np.testing.assert_allclose(embed(neox, texts), whole, atol=1e-5)
+    assert min(passes) == 2
