@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from c2s import RankExpressionModel
     from c2s.provenance import RunRecord
     from c2s.training import TaskModel
@@ -63,12 +66,13 @@ def generate(
     settings |= {"top_p": top_p, "constrained": not free}
     record = RunRecord(run_path, config=settings, seeds={"seed": seed}, overwrite=overwrite).start()
     trained, task = _load(model, device)
-    fitted, names = _expression(trained, task, data, inverse, conditions, record)
+    fitted, names, asked = _expression(trained, task, data, inverse, conditions, record)
+    record.config["conditions"] = asked
     target.parent.mkdir(parents=True, exist_ok=True)
     written = generate_cells(
         trained,
         task,
-        [Wanted(conditions, n=n, n_cells=cells)],
+        [Wanted(asked, n=n, n_cells=cells)],
         inverse=fitted,
         genes=names,
         n_genes=genes,
@@ -140,19 +144,17 @@ def _expression(
     inverse: Path | None,
     conditions: dict[str, str],
     record: RunRecord,
-) -> tuple[RankExpressionModel, list[str] | None]:
-    """Return what makes expression of ranks, and the genes of the result.
+) -> tuple[RankExpressionModel, list[str] | None, dict[str, str | list[str]]]:
+    """Return what makes expression of ranks, the genes of the result, and the conditions (see `_asked`).
 
     Fitted on the model's training cells, unless a fitted model is given: then genes are those of the model.
     """
-    import warnings
-
     from c2s import RankExpressionModel, load_dataset
-    from c2s.errors import C2SError, C2SWarning, ConfigError
+    from c2s.errors import C2SError, ConfigError
 
     if inverse is not None:
         record.add_data("inverse", inverse)
-        return RankExpressionModel.load(inverse), None
+        return RankExpressionModel.load(inverse), None, _asked(task, conditions, {}, {})
     name = data or str(trained.data.get("name") or "")
     fix = "pass --data DATA, or --inverse FILE (c2s transform writes one)."
     if not name:
@@ -167,15 +169,59 @@ def _expression(
     cells = set(trained.split.ids("train")) if trained.split else set()
     known = [i for i, cell in enumerate(adata.obs_names.astype(str)) if cell in cells]
     seen = adata[known] if known else adata
-    for column in task.conditions:
-        values = set(seen.obs[column].astype(str).str.split().str.join(" ")) if column in seen.obs else set()
-        asked = {" ".join(part.split()) for part in conditions.get(column, "").split(",")}
-        asked |= {" ".join(conditions.get(column, "").split())}
-        if column in conditions and not asked & values:
-            warnings.warn(
-                f"the model has seen no cell with {column} {conditions[column]!r}: what it writes is a guess. It "
-                f"knows {', '.join(sorted(values)[:8])}{' ...' if len(values) > 8 else ''}.",
-                C2SWarning,
-                stacklevel=2,
-            )
-    return RankExpressionModel.fit(seen, top_k=trained.top_k), [str(gene) for gene in adata.var_names]
+    asked = _asked(task, conditions, _values(adata, task.conditions), _values(seen, task.conditions))
+    return RankExpressionModel.fit(seen, top_k=trained.top_k), [str(gene) for gene in adata.var_names], asked
+
+
+def _values(cells: AnnData, columns: Sequence[str]) -> dict[str, set[str]]:
+    """Return the values of each column that is there, with single spaces."""
+    return {c: set(cells.obs[c].astype(str).str.split().str.join(" ")) for c in columns if c in cells.obs}
+
+
+def _asked(
+    task: GenerationTask,
+    conditions: dict[str, str],
+    named: Mapping[str, set[str]],
+    seen: Mapping[str, set[str]],
+) -> dict[str, str | list[str]]:
+    """Return the conditions, those told per cell as lists; warn of each value that the model has not seen.
+
+    Parameters
+    ----------
+    task
+        Says which conditions there are, and whether they are told per cell.
+    conditions
+        As they were given.
+    named, seen
+        Values in all cells, and in the training cells, by column; without a column where nothing is known of it.
+    """
+    import warnings
+
+    from c2s.errors import C2SWarning
+    from c2s_generation.conditions import split_values
+    from c2s_generation.samples import SampleTask
+
+    asked: dict[str, str | list[str]] = dict(conditions)
+    per_cell = isinstance(task, SampleTask) and task.told_per_cell
+    for column in (c for c in task.conditions if c in conditions):
+        values = [" ".join(conditions[column].split())]
+        if per_cell:
+            asked[column] = values = split_values(conditions[column], named.get(column, ()))
+        problems = []
+        if column in seen:
+            known = sorted(seen[column])
+            examples = f"{', '.join(known[:8])}{' ...' if len(known) > 8 else ''}"
+            problems = [
+                f"the model has seen no cell with {column} {value!r}: what it writes is a guess. "
+                f"It knows {examples}."
+                for value in dict.fromkeys(values)
+                if value not in seen[column]
+            ]
+        elif per_cell and len(values) > 1:
+            problems = [
+                f"{column} is read as {len(values)} cells, split at each comma. Give the training data (--data) "
+                "where a name holds a comma: names that are in it are kept whole."
+            ]
+        for problem in problems:
+            warnings.warn(problem, C2SWarning, stacklevel=2)
+    return asked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from c2s import Split, split_cells
@@ -52,6 +52,39 @@ def described(conditions: Mapping[str, str]) -> str:
     return " ; ".join(
         f"{' '.join(name.replace('_', ' ').split())} : {value}" for name, value in conditions.items()
     )
+
+
+def split_values(text: str, known: Collection[str] = ()) -> list[str]:
+    """Split a list of values at its commas, save those within a value that is known.
+
+    Parameters
+    ----------
+    text
+        Values separated by commas.
+    known
+        Values that may hold commas themselves, as many names of the Cell Ontology do; the longest that fits is
+        taken.
+
+    Examples
+    --------
+    >>> split_values("CD4-positive, alpha-beta T cell, B cell", ["CD4-positive, alpha-beta T cell"])
+    ['CD4-positive, alpha-beta T cell', 'B cell']
+    """
+    whole = {_parts(value): value for value in known}
+    parts, found = _parts(text), []
+    longest = max((len(key) for key in whole), default=1)
+    start = 0
+    while start < len(parts):
+        ends = range(min(len(parts), start + longest), start, -1)
+        end = next((end for end in ends if parts[start:end] in whole), start + 1)
+        found.append(whole.get(parts[start:end], parts[start]))
+        start = end
+    return found
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    parts = (" ".join(part.split()) for part in text.split(","))
+    return tuple(part for part in parts if part)
 
 
 def conditions_of_cells(conditions: pd.DataFrame) -> list[dict[str, str]]:

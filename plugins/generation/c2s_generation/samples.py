@@ -96,6 +96,7 @@ class SampleTask(GenerationTask):
     def asked(self, conditions: Sequence[Mapping[str, str]], n_genes: int) -> dict[str, object]:
         """Return what a template needs to ask for a sample, given the conditions of each of its cells."""
         if self.told_per_cell:
+            # A comma within a value must not look like one between values; only the prompt says it this way.
             listed = {c: " , ".join(cell[c].replace(",", ";") for cell in conditions) for c in self.conditions}
             condition = described(listed)
         else:

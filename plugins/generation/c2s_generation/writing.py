@@ -17,7 +17,7 @@ from c2s.inference import Genes, generate_to
 from c2s.inference.to_file import read_answers
 from c2s_generation.answers import cells_of, label
 from c2s_generation.cells import CellTask, GenerationTask
-from c2s_generation.conditions import described
+from c2s_generation.conditions import described, split_values
 from c2s_generation.samples import SampleTask
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ class Wanted:
     Attributes
     ----------
     conditions
-        Value of each condition of the task. A task that names the type of each cell of a sample takes them
-        separated by commas: ``{"cell_type": "B cell, T cell"}``.
+        Value of each condition of the task. A task that names the type of each cell of a sample takes a list,
+        ``{"cell_type": ["B cell", "CD4-positive, alpha-beta T cell"]}``, or a text that is split at each comma.
     n
         How many cells, or samples for a task of samples.
     n_cells
         Cells per sample; a task that is told a value per cell counts them itself.
     """
 
-    conditions: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     n: int = 1
     n_cells: int = 5
 
@@ -175,19 +175,24 @@ def generate_cells(
 
 def _check(task: GenerationTask, wanted: Sequence[Wanted], n_genes: int | None, temperature: float) -> None:
     problems = []
+    per_cell = isinstance(task, SampleTask) and task.told_per_cell
     if n_genes is None:
         problems.append("the model was trained on whole cells, so the number of genes must be given")
     elif n_genes < 1:
         problems.append(f"n_genes is {n_genes}, not at least 1")
     if not wanted:
         problems.append("nothing is wanted")
-    if len({json.dumps(dict(each.conditions), sort_keys=True) for each in wanted}) < len(wanted):
+    if len({json.dumps(_texts(each.conditions), sort_keys=True) for each in wanted}) < len(wanted):
         problems.append("the same conditions are wanted twice")
     for each in wanted:
-        missing = [c for c in task.conditions if not str(each.conditions.get(c, "")).strip()]
+        texts = _texts(each.conditions)
+        missing = [c for c in task.conditions if not texts.get(c, "").strip(" ,")]
+        lists = {c: v for c, v in each.conditions.items() if c in task.conditions and isinstance(v, list | tuple)}
         unknown = [c for c in each.conditions if c not in task.conditions]
         problems += [f"the condition {c!r} is missing or empty" for c in missing]
         problems += [f"{c!r} is no condition of this model" for c in unknown]
+        problems += [f"{c!r} is a list, but this model takes one value of it" for c in lists if not per_cell]
+        problems += [f"{c!r} has an empty value" for c, v in lists.items() if not all(x.strip() for x in v)]
         if each.n < 1:
             problems.append(f"n is {each.n}, not at least 1")
         if each.n_cells < 1:
@@ -203,14 +208,22 @@ def _check(task: GenerationTask, wanted: Sequence[Wanted], n_genes: int | None, 
         )
 
 
+def _texts(conditions: Mapping[str, str | Sequence[str]]) -> dict[str, str]:
+    """Return conditions as texts with single spaces; the values of a list are separated by commas."""
+    joined = {c: ", ".join(v) if isinstance(v, list | tuple) else v for c, v in conditions.items()}
+    return {c: " ".join(str(value).split()) for c, value in joined.items()}
+
+
 def _requests(
     trained: TaskModel, task: CellTask | SampleTask, wanted: Wanted, n_genes: int, seed: int
 ) -> list[_Request]:
     """Write the prompts of what is wanted."""
-    values = {c: " ".join(str(wanted.conditions[c]).split()) for c in task.conditions}
+    texts = _texts(wanted.conditions)
+    values = {c: texts[c] for c in task.conditions}
     per_cell: list[Mapping[str, str]] = [values]
     if isinstance(task, SampleTask):
-        per_cell = _per_cell(values) if task.told_per_cell else [values] * wanted.n_cells
+        given = {c: wanted.conditions[c] for c in task.conditions}
+        per_cell = _per_cell(given) if task.told_per_cell else [values] * wanted.n_cells
     requests = []
     for i in range(wanted.n):
         request_id = f"{described(values) or 'any'} #{i}"
@@ -220,8 +233,14 @@ def _requests(
     return requests
 
 
-def _per_cell(values: Mapping[str, str]) -> list[Mapping[str, str]]:
-    listed = {c: [part.strip() for part in value.split(",") if part.strip()] for c, value in values.items()}
+def _per_cell(values: Mapping[str, str | Sequence[str]]) -> list[Mapping[str, str]]:
+    """Return the conditions of each cell of a sample; a list is taken as it is, a text is split at its commas."""
+    listed = {
+        c: [" ".join(part.split()) for part in value]
+        if isinstance(value, list | tuple)
+        else split_values(str(value))
+        for c, value in values.items()
+    }
     lengths = {len(parts) for parts in listed.values()}
     if len(lengths) != 1:
         counts = ", ".join(f"{len(parts)} of {c}" for c, parts in listed.items())

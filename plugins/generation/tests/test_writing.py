@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from c2s_generation import Wanted, generate_cells
 from c2s_generation.cells import ConditionalCellTask, UnconditionalCellTask
+from c2s_generation.conditions import split_values
 from c2s_generation.samples import CellTypesSampleTask, TissueSampleTask
 
 import c2s
@@ -123,6 +124,51 @@ def test_samples_have_as_many_cells_as_asked_each_with_its_type(trained, inverse
     assert blood.obs["tissue"].tolist() == ["blood"] * 4
 
 
+CD4 = "CD4-positive, alpha-beta T cell"
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "parts"),
+    [
+        ("B cell,T  cell, ", (), ["B cell", "T cell"]),
+        (f"{CD4}, B cell", (), ["CD4-positive", "alpha-beta T cell", "B cell"]),
+        (f"B cell,{CD4},B cell", (CD4, "B cell"), ["B cell", CD4, "B cell"]),
+        ("CD4-positive,  alpha-beta T cell", (CD4,), [CD4]),
+        (f"a, {CD4}, memory", (CD4, f"{CD4}, memory", "memory"), ["a", f"{CD4}, memory"]),
+        ("CD4-positive, B cell", (CD4,), ["CD4-positive", "B cell"]),
+        (" , ", (CD4,), []),
+    ],
+)
+def test_a_list_is_split_at_commas_but_not_within_a_known_name(text, known, parts):
+    assert split_values(text, known) == parts
+
+
+def test_names_with_commas_are_kept_whole_in_lists(trained, inverse):
+    cells = written(trained, "types", [Wanted({"cell_type": [CD4, "B cell"]}, n=1)], inverse)
+    assert cells.obs["cell_type"].tolist() == [CD4, "B cell"]
+    # The prompt tells commas within a name from those between names, as in training.
+    asked = TASKS["types"].asked([{"cell_type": CD4}, {"cell_type": "B cell"}], 6)
+    assert asked["condition"] == "cell type : CD4-positive; alpha-beta T cell , B cell"
+    listed, told = Wanted({"cell_type": ["B cell", "T cell"]}), Wanted({"cell_type": "B cell, T cell"})
+    first, second = (written(trained, "types", [each], inverse) for each in (listed, told))
+    assert first.obs.equals(second.obs)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "says"),
+    [
+        ("types", [{"cell_type": []}], "'cell_type' is missing or empty"),
+        ("types", [{"cell_type": " , "}], "'cell_type' is missing or empty"),
+        ("types", [{"cell_type": ["B cell", " "]}], "'cell_type' has an empty value"),
+        ("types", [{"cell_type": ["B cell", "T cell"]}, {"cell_type": "B cell, T cell"}], "wanted twice"),
+        ("cell", [{"cell_type": ["B cell"]}], "'cell_type' is a list, but this model takes one value"),
+    ],
+)
+def test_bad_lists_are_refused(trained, inverse, name, wanted, says):
+    with pytest.raises(ConfigError, match=says):
+        written(trained, name, [Wanted(each) for each in wanted], inverse)
+
+
 def test_without_conditions_any_cell_is_written(trained, inverse):
     assert written(trained, "any", [Wanted(n=4)], inverse).n_obs == 4
 
@@ -210,6 +256,25 @@ def test_the_command_takes_a_fitted_inverse_and_warns_of_a_type_never_seen(train
     assert ad.read_h5ad(tmp_path / "a.h5ad").n_vars == len(trained("cell").genes)
     with pytest.warns(C2SWarning, match="has seen no cell with cell_type 'astrocyte'"):
         cli(*common, "--cell-type", "astrocyte", tmp_path / "b.h5ad")
+
+
+def test_the_command_keeps_known_names_whole_and_warns_of_each_unknown_one(trained, inverse, tmp_path):
+    renamed = simulated_cells(96)
+    renamed.obs["cell_type"] = renamed.obs["cell_type"].astype(str).replace("T cell", CD4)
+    renamed.write_h5ad(tmp_path / "renamed.h5ad")
+    inverse.save(tmp_path / "inverse.json")
+    common = ("generate", "--model", trained("types").path, "--n", 1)
+    words = (f"B cell, {CD4}, astrocyte, microglia", "--data", tmp_path / "renamed.h5ad")
+    with pytest.warns(C2SWarning) as caught:
+        cli(*common, "--cell-type", *words, tmp_path / "a.h5ad")
+    told = [str(each.message) for each in caught if issubclass(each.category, C2SWarning)]
+    assert ["'astrocyte'" in text for text in told] == [True, False]
+    assert ["'microglia'" in text for text in told] == [False, True]
+    asked = ["B cell", CD4, "astrocyte", "microglia"]
+    assert ad.read_h5ad(tmp_path / "a.h5ad").obs["cell_type"].tolist() == asked
+    assert json.loads((tmp_path / "a.run.json").read_text())["config"]["conditions"] == {"cell_type": asked}
+    with pytest.warns(C2SWarning, match="read as 2 cells, split at each comma"):
+        cli(*common, "--cell-type", CD4, "--inverse", tmp_path / "inverse.json", tmp_path / "b.h5ad")
 
 
 def test_bad_commands_are_refused_and_leave_nothing(trained, tmp_path):
