@@ -19,7 +19,8 @@ class McNemar:
     Attributes
     ----------
     statistic
-        ``(|b - c| - 1)² / (b + c)`` with the continuity correction; the smaller of b and c for the exact test.
+        ``max(|b - c| - 1, 0)² / (b + c)`` with the continuity correction; the smaller of b and c for the
+        exact test.
     p_value
         Two-sided, in [0, 1].
     only_first, only_second
@@ -45,7 +46,8 @@ def mcnemar(
     """Test whether two methods are right equally often on the same questions (section 4.6.7).
 
     Only questions on which they disagree count. Without any, nothing speaks for a difference: p is 1 and the
-    statistic 0.
+    statistic 0. So it is where each is right alone equally often: the correction moves a difference towards 0 and
+    never past it.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ def mcnemar(
     if exact:
         p = float(stats.binomtest(b, b + c).pvalue)
         return McNemar(float(min(b, c)), p, b, c, len(one))
-    statistic = (abs(b - c) - float(continuity)) ** 2 / (b + c)
+    statistic = max(abs(b - c) - float(continuity), 0.0) ** 2 / (b + c)
     return McNemar(statistic, float(stats.chi2.sf(statistic, 1)), b, c, len(one))
 
 

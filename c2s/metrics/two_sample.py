@@ -42,7 +42,8 @@ def bootstrap_distance(
     n_bootstrap, level, seed
         Number of resamples, share of them inside, and their seed.
     lowest
-        Lowest value there is, where the interval ends; None where there is none (unbiased estimates).
+        Lowest value there is, where the interval ends; None where there is none (unbiased estimates). A value
+        below it shows that there is none: its interval is then left as it is.
 
     Returns
     -------
@@ -66,7 +67,7 @@ def bootstrap_distance(
     # Draws that are all alike (single cells) give no width, not the rounding of their mean.
     spread = draws - draws.mean() if np.ptp(draws) > 0 else np.zeros(n_bootstrap)
     low, high = percentile_interval(spread + value, level)
-    if lowest is not None:
+    if lowest is not None and value >= lowest:
         low, high = max(low, lowest), max(high, lowest)
     return Interval(value, low, high)
 

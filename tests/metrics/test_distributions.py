@@ -184,6 +184,15 @@ def test_interval_follows_the_seed_and_knows_where_values_end():
     assert single.low == single.value == single.high
 
 
+def test_a_value_below_the_lowest_lies_inside_its_interval():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 30, 2))
+    negative = bootstrap_distance(mmd, x, y, n_bootstrap=50)
+    assert negative.value < 0, "the unbiased estimate of equal distributions can be"
+    assert negative.low <= negative.value <= negative.high
+    assert negative == bootstrap_distance(mmd, x, y, n_bootstrap=50, lowest=None)
+
+
 def test_distances_are_averaged_over_conditions():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(60, 2)), rng.normal(size=(90, 2)) + 0.5
