@@ -30,7 +30,9 @@ def generate(
     condition: Annotated[
         list[str] | None, typer.Option("--condition", metavar="NAME=VALUE", help="Any condition of the model.")
     ] = None,
-    cells: Annotated[int, typer.Option(help="Cells per sample, for a task of samples.")] = 5,
+    cells: Annotated[
+        int | None, typer.Option(help="Cells per sample, for a task of samples; 5 if not given.")
+    ] = None,
     genes: Annotated[int | None, typer.Option(help="Genes per cell; default as trained.")] = None,
     temperature: Annotated[float, typer.Option(help="0: the likeliest gene each time; 1: as learned.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest genes that hold this share.")] = 1.0,
@@ -58,6 +60,12 @@ def generate(
 
     if target.suffix != ".h5ad":
         raise ConfigError("c2s generate", [f"{target} does not end in .h5ad"], fix="name the output OUT.h5ad.")
+    if data is not None and inverse is not None:
+        raise ConfigError(
+            "c2s generate",
+            ["--data and --inverse are both given, but genes and expression come from one of them"],
+            fix="leave out --data to use the fitted model, or --inverse to fit one on the data.",
+        )
     run_path, partial = target.with_suffix(".run.json"), target.with_suffix(".answers.jsonl")
     for path in (target, run_path):
         refuse_existing(path, overwrite=overwrite)
@@ -66,13 +74,14 @@ def generate(
     settings |= {"top_p": top_p, "constrained": not free}
     record = RunRecord(run_path, config=settings, seeds={"seed": seed}, overwrite=overwrite).start()
     trained, task = _load(model, device)
+    record.config["cells"] = per_sample = _cells_per_sample(task, cells)
     fitted, names, asked = _expression(trained, task, data, inverse, conditions, record)
     record.config["conditions"] = asked
     target.parent.mkdir(parents=True, exist_ok=True)
     written = generate_cells(
         trained,
         task,
-        [Wanted(asked, n=n, n_cells=cells)],
+        [Wanted(asked, n=n) if per_sample is None else Wanted(asked, n=n, n_cells=per_sample)],
         inverse=fitted,
         genes=names,
         n_genes=genes,
@@ -135,6 +144,27 @@ def _load(folder: Path, device: str) -> tuple[TaskModel, GenerationTask]:
     task = found.from_options(trained.options)
     assert isinstance(task, GenerationTask)
     return trained, task
+
+
+def _cells_per_sample(task: GenerationTask, cells: int | None) -> int | None:
+    """Return how many cells a sample gets; None where the task, or the list of its cells, says it."""
+    from c2s.errors import ConfigError
+    from c2s_generation.samples import SampleTask
+
+    if isinstance(task, SampleTask) and not task.told_per_cell:
+        return 5 if cells is None else cells
+    if cells is None:
+        return None
+    if isinstance(task, SampleTask):
+        listed = " and ".join(task.conditions)
+        problem = (
+            f"--cells is given, but a model of {task.name!r} writes one cell for each {listed} that is listed"
+        )
+        fix = f"leave out --cells and list as many as you want, e.g. --condition {task.conditions[0]}='A, B, B'."
+    else:
+        problem = f"--cells is given, but a model of {task.name!r} writes single cells, not samples"
+        fix = "leave out --cells; --n says how many cells are written."
+    raise ConfigError("c2s generate", [problem], fix=fix)
 
 
 def _expression(

@@ -293,7 +293,20 @@ def test_bad_commands_are_refused_and_leave_nothing(trained, tmp_path):
     refused(ConfigError, "'cell_type' is missing", "--n", 3)
     refused(ConfigError, "'abstract' is no condition", "--cell-type", "B cell", "--abstract", file)
     refused(ConfigError, "nowhere.h5ad are not to be had", "--cell-type", "B", "--data", tmp_path / "nowhere.h5ad")
+    refused(ConfigError, "--data and --inverse are both given", "--data", "x.h5ad", "--inverse", "y.json")
+    refused(ConfigError, "--cells is given.* writes single cells", "--cell-type", "B cell", "--cells", 5)
+    model = trained("types").path
+    listed = "--cells is given.* one cell for each cell_type that is listed"
+    refused(ConfigError, listed, "--cell-type", "B cell, T cell", "--cells", 2)
     refused(ModelError, "there is no model folder", "--model", tmp_path / "none", "--cell-type", "B cell")
+
+
+@pytest.mark.parametrize(("options", "n_cells"), [((), 5), (("--cells", 3), 3)])
+def test_the_record_says_how_many_cells_a_sample_has(trained, tmp_path, options, n_cells):
+    model = trained("tissue").path
+    cli("generate", "--model", model, "--tissue", "blood", "--n", 2, *options, tmp_path / "a.h5ad")
+    assert ad.read_h5ad(tmp_path / "a.h5ad").n_obs == 2 * n_cells
+    assert json.loads((tmp_path / "a.run.json").read_text())["config"]["cells"] == n_cells
 
 
 @pytest.mark.parametrize("length", [40, 255, 256, 999, 5000])
