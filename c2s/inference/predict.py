@@ -83,6 +83,8 @@ def predict_examples(
     """
     if not 0 <= threshold <= 1:
         raise ConfigError("abstention", [f"the threshold is {threshold}, not in [0, 1]"], fix="pass 0.5, say.")
+    if not len(examples):
+        return PREDICTION_SCHEMA.empty_table()
     prompts = examples["prompt"].to_pylist()
     if candidates is None:
         texts = generate(

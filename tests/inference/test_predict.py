@@ -106,3 +106,8 @@ def test_a_prediction_of_an_unknown_cell_is_refused():
     with pytest.raises(ObsError, match=r"1 predicted cell\(s\) are not in the data, first 'z'"):
         write_predictions(adata, table_of([("e1", ["z"], "lung", 0.9, 0.3, False)]), "c")
     assert list(adata.obs) == []
+
+
+@pytest.mark.parametrize("candidates", [LABELS, None])
+def test_no_examples_are_no_predictions(model, examples, candidates):
+    assert predict_examples(model, examples[:0], candidates=candidates).equals(PREDICTION_SCHEMA.empty_table())
