@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -279,6 +280,7 @@ class _Parts:
         self.path = path
 
     def read(self) -> tuple[Any, list[Row], int]:
+        """Return the settings, the answers, and the number of the next part."""
         import pyarrow.parquet as pq
 
         if not (self.path / "settings.json").is_file():
@@ -289,14 +291,16 @@ class _Parts:
         for part in parts:
             table = pq.read_table(part)
             rows += zip(*(table[name].to_pylist() for name in ("id", "prompt", "answer")), strict=True)
-        return head, rows, len(parts)
+        # By the highest number, not by how many there are: somebody may have taken a part away.
+        numbers = [int(found[1]) for part in parts if (found := re.fullmatch(r"part-(\d+)", part.stem))]
+        return head, rows, max(numbers, default=-1) + 1
 
     def open(self, settings: dict[str, Any]) -> dict[str, str]:
         if not self.path.exists():
             with atomic_output(self.path) as temporary:
                 temporary.mkdir()
                 (temporary / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        head, rows, self.parts = self.read()
+        head, rows, self.next = self.read()
         _refuse_other(self.path, head, settings)
         return {i: prompt for i, prompt, _ in rows}
 
@@ -305,8 +309,8 @@ class _Parts:
         import pyarrow.parquet as pq
 
         columns = dict(zip(("id", "prompt", "answer"), zip(*rows, strict=True), strict=True))
-        with atomic_output(self.path / f"part-{self.parts:06d}.parquet") as temporary:
+        with atomic_output(self.path / f"part-{self.next:06d}.parquet") as temporary:
             pq.write_table(
                 pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()}), temporary
             )
-        self.parts += 1
+        self.next += 1

@@ -169,3 +169,12 @@ def test_a_fingerprint_is_of_the_weights(neox):
     other = tiny()
     other.model.get_output_embeddings().weight.data[0, 0] += 1
     assert fingerprint(other) != fingerprint(neox)
+
+
+def test_a_folder_without_one_of_its_parts_is_gone_on_from(neox, tmp_path):
+    path = generate_to(tmp_path / "answers", neox, REQUESTS, every=6, **OPTIONS)
+    (path / "part-000001.parquet").unlink()
+    assert len(read_answers(path)) == 14
+    generate_to(path, neox, REQUESTS, every=4, **OPTIONS)
+    assert read_answers(path) == expected(neox)
+    assert [p.name for p in sorted(path.glob("part-*"))] == [f"part-{i:06d}.parquet" for i in (0, 2, 3, 4, 5)]
