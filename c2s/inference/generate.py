@@ -160,7 +160,7 @@ def generated(
     if constraint is None or asked:
         check_context(model, lengths, asked or DEFAULT_NEW_TOKENS, "the answer (max_new_tokens)")
     steps = [answer_tokens(model, one, asked, n) for one, n in zip(spelled, lengths, strict=True)]
-    rules = StopRules(model.tokenizer, sampling.stop, sampling.max_genes)
+    rules = StopRules(model.tokenizer, sampling.stop, sampling.max_genes, anew)
     requests = [Request(i, tuple(t), s, n) for i, (t, s, n) in enumerate(zip(tokens, seeds, steps, strict=True))]
     short = 0
     with (

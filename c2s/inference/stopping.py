@@ -22,10 +22,15 @@ class StopRules:
         Texts before which an answer ends.
     max_genes
         Most words of an answer; None for no limit.
+    begun
+        Ends of prompts that answers spell anew, before their own words.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str], max_genes: int | None) -> None:
+    def __init__(
+        self, tokenizer: Any, stop: Sequence[str], max_genes: int | None, begun: Sequence[str] = ()
+    ) -> None:
         self.tokenizer, self.stop, self.max_genes = tokenizer, tuple(stop), max_genes
+        self._begun = max((len(text.split()) for text in begun), default=0)
         self._marks: torch.Tensor | None = None
         # A token is a byte of the text at least, so this many last ones hold whatever was completed by one more.
         self._tail = max((len(text.encode()) for text in self.stop), default=0) + 1
@@ -47,8 +52,15 @@ class StopRules:
         if self.max_genes is not None:
             marks = self._word_marks(answers.device)
             written = torch.arange(answers.shape[1], device=answers.device) < lengths[:, None]
-            # Only when a further word has begun is the last one known to be whole.
-            result |= (marks[answers] & written).sum(1) > self.max_genes
+            # Blank lines are marks without a word, so the marks only tell which answers are worth decoding.
+            rows = ((marks[answers] & written).sum(1) > self.max_genes).nonzero()[:, 0].tolist()
+            if rows:
+                whole = zip(answers[rows].tolist(), lengths[rows].tolist(), strict=True)
+                texts = self.tokenizer.batch_decode([row[:n] for row, n in whole], skip_special_tokens=True)
+                # Only when a further word has begun is the last one known to be whole.
+                result[rows] = torch.tensor(
+                    [len(text.split()) > self.max_genes + self._begun for text in texts], device=answers.device
+                )
         if self.stop:
             tails = [
                 row[max(0, n - self._tail) : n] for row, n in zip(answers.tolist(), lengths.tolist(), strict=True)

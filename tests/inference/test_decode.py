@@ -124,6 +124,32 @@ def test_stop_rules_alone(neox):
     assert StopRules(neox.tokenizer, ("b",), 1).cut("a  c b") == "a"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["GENE1 GENE2 GENE3 GENE4", "\n\nGENE1 GENE2 GENE3 GENE4", "cell:\n\n\n\nGENE2 \n \n GENE30  \n GENE4 NK"],
+)
+def test_an_answer_with_blank_lines_ends_behind_as_many_words_as_asked_for(neox, text):
+    ids = tokens_of(neox, text)
+    decoded = [neox.tokenizer.decode(ids[: n + 1]) for n in range(len(ids))]
+    for most in (1, 2, 3):
+        rules = StopRules(neox.tokenizer, (), most)
+        answers = torch.tensor([ids] * len(ids))
+        ended = rules.ended(answers, torch.arange(1, len(ids) + 1)).tolist()
+        assert any(ended)
+        for now, written in zip(ended, decoded, strict=True):
+            assert not now or rules.cut(written).split() == text.split()[:most]
+        # One word too many is enough to know.
+        assert ended == [len(written.split()) > most for written in decoded]
+
+
+def test_the_end_of_a_prompt_that_is_spelled_anew_is_no_word_of_the_answer(neox):
+    ids = torch.tensor([tokens_of(neox, "type: GENE1 GENE2")])
+    lengths = torch.tensor([ids.shape[1]])
+    assert StopRules(neox.tokenizer, (), 1).ended(ids, lengths).tolist() == [True]
+    assert StopRules(neox.tokenizer, (), 2, begun=["type:"]).ended(ids, lengths).tolist() == [False]
+    assert StopRules(neox.tokenizer, (), 1, begun=["type:"]).ended(ids, lengths).tolist() == [True]
+
+
 def test_the_sampling_parameters_by_hand():
     logits = torch.log(torch.tensor([[0.1, 0.4, 0.2, 0.3]], dtype=torch.float64))
 
