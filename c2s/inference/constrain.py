@@ -7,6 +7,7 @@ allowed tokens keep their proportions.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,6 +57,7 @@ class Genes:
             raise ConfigError("genes", ["the vocabulary is one text"], fix='pass a list: Genes(["CD4", "CD8A"]).')
         words = tuple(self.vocabulary)
         object.__setattr__(self, "vocabulary", words)
+        object.__setattr__(self, "repeats", bool(self.repeats))
         for place, word in enumerate(words):
             if not isinstance(word, str) or not word or word.split() != [word]:
                 raise GeneError(
@@ -67,9 +69,17 @@ class Genes:
             raise GeneError(f"gene {twice!r} is twice in the vocabulary.", fix="pass dict.fromkeys(genes).")
         problems = [] if words else ["the vocabulary is empty"]
         for name, number in (("n", self.n), ("at_most", self.at_most)):
-            if number is not None and number < 1:
+            if number is None:
+                continue
+            try:
+                number = operator.index(number)  # NumPy's integers become Python's
+            except TypeError:
+                problems.append(f"{name} is {number!r}, not a whole number")
+                continue
+            object.__setattr__(self, name, number)
+            if number < 1:
                 problems.append(f"{name} is {number}, not at least 1")
-            elif name == "n" and number is not None and words and not self.repeats and number > len(words):
+            elif name == "n" and words and not self.repeats and number > len(words):
                 problems.append(f"n is {number}, but there are {len(words)} genes and none may come twice")
         if self.n is not None and self.at_most is not None:
             problems.append("n and at_most are both given")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +19,17 @@ from c2s.prompts import stable_hash
 DEFAULT_NEW_TOKENS = 32
 #: Words of the vocabulary whose probabilities are added up first, to find a draw's neighbourhood.
 _BLOCK = 64
+#: What each number has to be.
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_new_tokens": (lambda x: x >= 1, "at least 1"),
+    "temperature": (lambda x: 0 <= x < math.inf, "0 or a positive number"),
+    "top_p": (lambda x: 0 < x <= 1, "in (0, 1]"),
+    "top_k": (lambda x: x >= 0, "0 or more"),
+    "min_p": (lambda x: 0 <= x < 1, "in [0, 1)"),
+    "repetition_penalty": (lambda x: 0 < x < math.inf, "a positive number"),
+    "max_genes": (lambda x: x >= 1, "at least 1"),
+    "seed": (lambda x: True, "a whole number"),
+}
 _FIX = "e.g. max_new_tokens=32, temperature=0.3, top_p=1.0."
 
 
@@ -61,20 +73,20 @@ class Sampling:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         problems = []
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            problems.append(f"max_new_tokens is {self.max_new_tokens}, not at least 1")
-        if not 0 <= self.temperature < math.inf:
-            problems.append(f"temperature is {self.temperature}, not 0 or a positive number")
-        if not 0 < self.top_p <= 1:
-            problems.append(f"top_p is {self.top_p}, not in (0, 1]")
-        if self.top_k < 0:
-            problems.append(f"top_k is {self.top_k}, not 0 or more")
-        if not 0 <= self.min_p < 1:
-            problems.append(f"min_p is {self.min_p}, not in [0, 1)")
-        if not 0 < self.repetition_penalty < math.inf:
-            problems.append(f"repetition_penalty is {self.repetition_penalty}, not a positive number")
-        if self.max_genes is not None and self.max_genes < 1:
-            problems.append(f"max_genes is {self.max_genes}, not at least 1")
+        for name, (fits, expected) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None and name in ("max_new_tokens", "max_genes"):
+                continue
+            whole = isinstance(Sampling.__dataclass_fields__[name].default, int | None)
+            try:
+                # NumPy's numbers become Python's, which can be written down.
+                number = operator.index(value) if whole else _real(value)
+            except (TypeError, ValueError):
+                problems.append(f"{name} is {value!r}, not a {'whole ' if whole else ''}number")
+                continue
+            object.__setattr__(self, name, number)
+            if not fits(number):
+                problems.append(f"{name} is {value}, not {expected}")
         if not all(isinstance(text, str) and text for text in self.stop):
             problems.append("a stop string is empty or not a text")
         if problems:
@@ -89,6 +101,12 @@ class Sampling:
         if self.temperature == 0:
             return logits.argmax(-1)
         return draw(logits, uniform, self.temperature, self.top_p, self.top_k, self.min_p)
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, str):
+        raise TypeError("a text is no number")
+    return float(value)
 
 
 def penalised(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from c2s.errors import ConfigError, InputFileError, OutputError, PromptError
 from c2s.inference import Genes, generate, generate_to
+from c2s.inference.sampling import Sampling
 from c2s.inference.to_file import fingerprint, read_answers
 
 from .conftest import GENES, make_prompts, tiny
@@ -178,3 +180,35 @@ def test_a_folder_without_one_of_its_parts_is_gone_on_from(neox, tmp_path):
     generate_to(path, neox, REQUESTS, every=4, **OPTIONS)
     assert read_answers(path) == expected(neox)
     assert [p.name for p in sorted(path.glob("part-*"))] == [f"part-{i:06d}.parquet" for i in (0, 2, 3, 4, 5)]
+
+
+def test_numbers_of_numpy_are_those_of_python(neox, tmp_path):
+    requests = dict(list(REQUESTS.items())[:2])
+    plain = {"seed": 3, "max_new_tokens": 12, "top_k": 5, "temperature": 0.5, "show_progress": False}
+    numpy = {
+        "seed": np.int64(3),
+        "max_new_tokens": np.int32(12),
+        "top_k": np.int64(5),
+        "temperature": np.float32(0.5),
+    }
+    path = generate_to(tmp_path / "a.jsonl", neox, requests, constraint=Genes(GENES, n=2), **plain)
+    before = path.read_bytes()
+    again = Genes(np.array(GENES), n=np.int64(2), repeats=np.False_)
+    generate_to(path, neox, requests, constraint=again, **numpy, show_progress=False)
+    assert path.read_bytes() == before
+    other = generate_to(tmp_path / "b.jsonl", neox, requests, constraint=again, **numpy, show_progress=False)
+    assert other.read_bytes() == before
+
+
+def test_what_is_no_number_is_named():
+    with pytest.raises(ConfigError) as error:
+        Sampling(max_new_tokens=4.5, temperature="0.5", top_p=None, seed="x", top_k=-1)
+    assert error.value.problems == [
+        "max_new_tokens is 4.5, not a whole number",
+        "temperature is '0.5', not a number",
+        "top_p is None, not a number",
+        "top_k is -1, not 0 or more",
+        "seed is 'x', not a whole number",
+    ]
+    with pytest.raises(ConfigError, match=r"not a whole number; at_most is 1\\.5, not a whole number"):
+        Genes(GENES, n="2", at_most=1.5)
