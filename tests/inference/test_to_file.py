@@ -210,5 +210,5 @@ def test_what_is_no_number_is_named():
         "top_k is -1, not 0 or more",
         "seed is 'x', not a whole number",
     ]
-    with pytest.raises(ConfigError, match=r"not a whole number; at_most is 1\\.5, not a whole number"):
+    with pytest.raises(ConfigError, match=r"not a whole number; at_most is 1\.5, not a whole number"):
         Genes(GENES, n="2", at_most=1.5)
