@@ -28,7 +28,7 @@ from c2s.inference.masks import takes_own_masks
 from c2s.inference.memory import cached_tokens, explained_memory
 from c2s.inference.processors import Constrain, Draw, Penalise
 from c2s.inference.sampling import DEFAULT_NEW_TOKENS, Sampling, request_seeds
-from c2s.inference.stopping import StopRules
+from c2s.inference.stopping import StopRules, check_stop
 from c2s.inference.word_tree import TreeWalk
 from c2s.progress import progress
 
@@ -101,7 +101,7 @@ def generate(
     Raises
     ------
     ConfigError
-        An argument is out of range; all problems are named.
+        An argument is out of range, or a stop string occurs inside a word of the constraint; all are named.
     PromptError
         A prompt is not a text or is empty, or there are not as many ids as prompts.
     ContextError
@@ -150,6 +150,7 @@ def generated(
 
     ``share=False`` reads every prompt whole, to measure what sharing is worth.
     """
+    check_stop(sampling.stop, constraint)
     texts = as_texts(prompts)
     per_pass = batch_tokens(model, tokens_per_batch)
     seeds = request_seeds(texts, request_ids, sampling.seed)

@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from c2s.errors import ConfigError
+
+if TYPE_CHECKING:
+    from c2s.inference.constrain import Constraint
+
 #: How tokenizers write the beginning of a word: byte-level ones, SentencePiece, and plainly; or a line's end.
 _WORD_MARKS = ("Ġ", "▁", " ", "Ċ", "\n", "\t")
+
+
+def check_stop(stop: Sequence[str], constraint: Constraint | None) -> None:
+    """Refuse stop strings that would cut a word of the constraint into one that it does not allow.
+
+    Raises
+    ------
+    ConfigError
+        A stop string begins in a word; each is named with the first such word.
+    """
+    if constraint is None:
+        return
+    problems = []
+    for text in stop:
+        # One that goes on with the next word cuts as well: "4 CD8A" cuts CD4.
+        head, goes_on, _ = text.partition(" ")
+        for word in constraint.words:
+            if text in word or (goes_on and head and word.endswith(head)):
+                problems.append(f"the stop string {text!r} occurs inside {word!r}, a word of the constraint")
+                break
+    if problems:
+        raise ConfigError(
+            "generation",
+            problems,
+            fix="leave the stop string out (a constraint ends answers itself), or the words that hold it.",
+        )
 
 
 class StopRules:

@@ -17,6 +17,7 @@ from c2s.files import atomic_output
 from c2s.inference.batching import as_texts
 from c2s.inference.constrain import Constraint
 from c2s.inference.sampling import Sampling
+from c2s.inference.stopping import check_stop
 from c2s.progress import progress
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def write_answers(
 ) -> Path:
     """Do what `generate_to` does with any function that answers prompts."""
     wanted = _checked_requests(requests)
+    check_stop(sampling.stop, constraint)
     if every < 1:
         raise ConfigError("generation", [f"every is {every}, not at least 1"], fix="leave it out, or pass 256.")
     what = None if constraint is None else constraint.as_json()

@@ -26,7 +26,7 @@ from c2s.inference.constrain import Constraint, Spelled, Speller, answer_tokens,
 from c2s.inference.processors import ConstrainRequest
 from c2s.inference.sampling import Sampling, request_seeds
 from c2s.inference.score import Scores, label_continuations
-from c2s.inference.stopping import StopRules
+from c2s.inference.stopping import StopRules, check_stop
 from c2s.inference.word_tree import TreeWalk, WordTree
 
 if TYPE_CHECKING:
@@ -172,6 +172,7 @@ class VLLMBackend:
         """Continue each prompt; the constraint runs in vLLM's process."""
         from vllm import SamplingParams, TokensPrompt
 
+        check_stop(sampling.stop, constraint)
         texts = as_texts(prompts)
         tokens = encode(self.reader, texts)
         seeds = request_seeds(texts, request_ids, sampling.seed)
@@ -188,7 +189,7 @@ class VLLMBackend:
             steps = answer_tokens(self.reader, one, sampling.max_new_tokens, len(ids))
             parameters.append(SamplingParams(**request_parameters(sampling, steps, seed, end, paths[one])))
         outputs = self.llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in tokens], parameters)
-        rules = StopRules(self.reader.tokenizer, sampling.stop, sampling.max_genes)
+        rules = StopRules(self.reader.tokenizer, sampling.stop, sampling.max_genes, anew)
         answers = []
         for one, begun, output in zip(spelled, anew, outputs, strict=True):
             new = whole_words(one, [token for token in output.outputs[0].token_ids if token != end])

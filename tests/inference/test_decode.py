@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from c2s.errors import ConfigError, ModelError
-from c2s.inference import generate
+from c2s.inference import Genes, Labels, generate, generate_to
 from c2s.inference.generate import generated
 from c2s.inference.memory import cache_bytes_per_token, cached_tokens
 from c2s.inference.sampling import Sampling, draw, penalised, uniforms
@@ -246,3 +246,29 @@ def test_all_bad_settings_are_named_together():
     with pytest.raises(ConfigError) as error:
         Sampling(top_k=-1, min_p=1.0, repetition_penalty=0.0, max_genes=0, stop=("",))
     assert len(error.value.problems) == 5
+
+
+@pytest.mark.parametrize(
+    "constraint, stop, named",
+    [
+        (Genes(["CD4", "RP11-34P13.7"], n=1), ".", r"the stop string '\.' occurs inside 'RP11-34P13\.7'"),
+        (Genes(["CD8A", "CD4"], n=2), ["|", "4 CD8A"], "the stop string '4 CD8A' occurs inside 'CD4'"),
+        (Labels(["B", "T cell"]), [" c"], "the stop string ' c' occurs inside 'T cell'"),
+    ],
+)
+def test_a_stop_string_inside_a_word_of_the_constraint_is_refused(neox, tmp_path, constraint, stop, named):
+    with pytest.raises(ConfigError, match=named) as error:
+        generate(neox, make_prompts(1), stop=stop, constraint=constraint)
+    assert len(error.value.problems) == 1
+    assert error.value.fix.startswith("leave the stop string out")
+    with pytest.raises(ConfigError, match=named):
+        generate_to(tmp_path / "a.jsonl", neox, {"a": make_prompts(1)[0]}, stop=stop, constraint=constraint)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stop_string_that_no_word_holds_goes_with_a_constraint(neox):
+    prompts = make_prompts(2)
+    constraint = Genes(["GENE1", "GENE2"], n=2)
+    assert generate(neox, prompts, stop=[".", "\n"], constraint=constraint) == generate(
+        neox, prompts, constraint=constraint
+    )

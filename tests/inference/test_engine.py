@@ -179,6 +179,8 @@ def test_vllm_gives_the_same_greedy_answers_scores_and_constraints(fake_vllm, ne
         assert engine.generate(PROMPTS, constraint=constraint) == generate(neox, PROMPTS, constraint=constraint)
     stopped = engine.generate(PROMPTS, max_new_tokens=12, stop=["GENE1"], max_genes=2)
     assert stopped == generate(neox, PROMPTS, max_new_tokens=12, stop=["GENE1"], max_genes=2)
+    with pytest.raises(ConfigError, match="'E1' occurs inside 'GENE1', a word of the constraint"):
+        engine.generate(PROMPTS, stop="E1", constraint=Genes(GENES, n=4))
     found = engine.score(PROMPTS, LABELS)
     np.testing.assert_allclose(found.log_probs, score(neox, PROMPTS, LABELS).log_probs, atol=1e-4)
     assert found.candidates == tuple(LABELS)
