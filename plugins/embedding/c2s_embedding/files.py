@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ def embed_file(
     block: int = BLOCK,
     overwrite: bool = False,
     show_progress: bool = True,
+    on_wording: Callable[[str], None] | None = None,
 ) -> AnnData:
     """Embed every cell of a file and write the file again with the vectors in ``obsm``.
 
@@ -63,7 +64,8 @@ def embed_file(
         The ``.h5ad`` to write.
     model
         Folder, preset or downloaded model. One that was trained on a task of single cells is asked as it was
-        trained, with as many genes, unless `template` or `top_k` say otherwise.
+        trained, with as many genes, unless `template` or `top_k` say otherwise; all cells with the first of its
+        wordings.
     key
         Where the vectors go, ``obsm[key]``.
     template
@@ -80,6 +82,8 @@ def embed_file(
         Replace an existing `target`, and ``obsm[key]`` of the cells.
     show_progress
         Show progress.
+    on_wording
+        Told the name of the prompt, before the first cell is embedded.
 
     Returns
     -------
@@ -108,8 +112,11 @@ def embed_file(
             [f"{place} has obsm[{key!r}] already"],
             fix="choose another key (--key), or pass overwrite=True (--overwrite).",
         )
-    loaded, prompts = _asked(Path(model), cells, template, top_k, device, dtype)
-    vectors = _resumable(loaded, prompts, final, block, tokens_per_batch, show_progress)
+    reader = Reader(model, template=template, top_k=top_k, device=device, dtype=dtype)
+    prompts = reader.prompts(cells)
+    if on_wording is not None:
+        on_wording(reader.wording)
+    vectors = _resumable(reader.model, prompts, final, block, tokens_per_batch, show_progress)
     # The user's own file comes back as it was, with the vectors added: neither normalised nor filtered.
     original = ad.read_zarr(place) if place.is_dir() else ad.read_h5ad(place)
     original.obsm[key] = vectors
@@ -213,22 +220,85 @@ def _write(adata: AnnData, final: Path, overwrite: bool) -> None:
         adata.write_h5ad(temporary)
 
 
-def _asked(
-    model: Path, cells: AnnData, template: str | None, top_k: int | None, device: str, dtype: str
-) -> tuple[LanguageModel, list[str]]:
-    """Load the model, and write each cell's prompt as the model was asked when it was trained."""
-    if (model / TASK_FILE).is_file():
-        trained = TaskModel.load(model, device=device, dtype=dtype)
-        top_k = top_k or trained.top_k
-        prompts = None if template else _prompts_of_task(trained, cells, top_k)
-        if prompts is not None:
-            return trained.model, prompts
-        loaded = trained.model
-    else:
-        loaded = load_model(str(model), device=device, dtype=dtype)
-    records = cell_prompts(cells, template=template, top_k=TOP_K if top_k is None else top_k)
-    filled = as_template(template, CELL)
-    return loaded, [filled.render(record) for record in records]
+class Reader:
+    """A model, and how it is asked about cells: as it was trained, where it was trained on a task of single cells.
+
+    All cells are asked with one wording, the first the model was trained with: which wording a cell meets in
+    training follows its id, and vectors of equal cells must not differ by it.
+
+    Parameters
+    ----------
+    model
+        Folder, preset or downloaded model.
+    template
+        Prompt to use instead.
+    top_k
+        Most genes of a sentence; default the model's, else 200.
+    device, dtype
+        As for `c2s.load_model`.
+
+    Raises
+    ------
+    C2SError
+        As for loading models.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        template: str | None = None,
+        top_k: int | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> None:
+        self._task: TaskModel | None = None
+        if (Path(model) / TASK_FILE).is_file():
+            trained = TaskModel.load(model, device=device, dtype=dtype)
+            self.model: LanguageModel = trained.model
+            self.top_k = top_k or trained.top_k
+            self._task = None if template else trained
+        else:
+            self.model = load_model(os.fspath(model), device=device, dtype=dtype)
+            self.top_k = top_k
+        self._template = as_template(template, CELL)
+
+    @property
+    def wording(self) -> str:
+        """Name of the prompt that is used now."""
+        return self._template.name if self._task is None else self._task.templates[0].name
+
+    def settle(self, *cells: AnnData) -> Reader:
+        """Leave the task's question for good if it cannot be put about all of these; return the reader.
+
+        Cells and samples that are compared must be asked alike.
+        """
+        if self._task is not None and any(
+            _prompts_of_task(self._task, some, self.top_k) is None for some in cells
+        ):
+            self._task = None
+        return self
+
+    def prompts(self, cells: AnnData) -> list[str]:
+        """Return the prompt of each cell, in their order.
+
+        Raises
+        ------
+        C2SError
+            As `c2s_embedding.vectors.cell_prompts`.
+        """
+        if self._task is not None:
+            asked = _prompts_of_task(self._task, cells, self.top_k)
+            if asked is not None:
+                return asked
+            self._task = None
+        top_k = TOP_K if self.top_k is None else self.top_k
+        records = cell_prompts(cells, template=self._template, top_k=top_k)
+        return [self._template.render(record) for record in records]
+
+    def __call__(self, cells: AnnData) -> npt.NDArray[np.float32]:
+        """Return the vector of each cell, float32 ``[cells, hidden]``."""
+        return embed(self.model, self.prompts(cells))
 
 
 def _prompts_of_task(trained: TaskModel, cells: AnnData, top_k: int | None) -> list[str] | None:
@@ -236,7 +306,8 @@ def _prompts_of_task(trained: TaskModel, cells: AnnData, top_k: int | None) -> l
     try:
         task = default_host().tasks.get(trained.task_name).from_options(trained.options)
         sentences = to_cell_sentences(cells, top_k=top_k, expects="any")
-        rows = task.examples(sentences, trained.templates, seed=trained.seed, answers=False).to_pylist()
+        # One wording for all: of several, each cell's id would choose.
+        rows = task.examples(sentences, trained.templates[:1], seed=trained.seed, answers=False).to_pylist()
     except C2SError:
         # The plugin is not here, or its task needs more than the cells: the usual prompt will do.
         return None

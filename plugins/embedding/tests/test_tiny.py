@@ -109,6 +109,37 @@ def test_a_model_trained_on_a_task_is_asked_as_it_was_trained(cells: AnnData, tm
     np.testing.assert_allclose(found.obsm["X_c2s"], c2s.embed(trained.model, prompts), atol=1e-5)
 
 
+def test_copies_of_a_cell_get_one_vector_in_the_file_and_in_the_report(cells: AnnData, tmp_path: Path) -> None:
+    from c2s_embedding.files import Reader, embed_file
+
+    from c2s.training import SFTConfig, train_task
+
+    host = c2s.default_host()
+    if "annotation" not in host.tasks:
+        pytest.skip("the plugin annotation is not installed")
+    ways = host.prompts.get("annotation")
+    assert len(ways) > 1
+    few = {"tiny": SHAPE, "config": SFTConfig(max_steps=1), "top_k": 6, "show_progress": False}
+    train_task(cells, host.tasks.get("annotation")(), ways, out=tmp_path / "model", **few)
+    copies = cells[[0] * 24].copy()
+    copies.obs_names = [f"copy{i}" for i in range(24)]
+    copies.write_h5ad(tmp_path / "copies.h5ad")
+    told: list[str] = []
+    found = embed_file(
+        tmp_path / "copies.h5ad",
+        tmp_path / "out.h5ad",
+        tmp_path / "model",
+        show_progress=False,
+        on_wording=told.append,
+    )
+    vectors = found.obsm["X_c2s"]
+    np.testing.assert_allclose(vectors, np.tile(vectors[0], (24, 1)), atol=1e-6)
+    assert told == [ways[0].name]
+    reader = Reader(tmp_path / "model").settle(copies)
+    assert (reader.wording, reader.top_k) == (ways[0].name, 6)
+    np.testing.assert_allclose(reader(copies), vectors, atol=1e-6)
+
+
 def test_the_report_from_the_command_line(cells: AnnData, model: Path, tmp_path: Path) -> None:
     source, out = tmp_path / "cells.h5ad", tmp_path / "report"
     cells.write_h5ad(source)
