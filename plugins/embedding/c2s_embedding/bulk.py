@@ -45,7 +45,8 @@ def pseudo_bulk(adata: AnnData, *, by: Sequence[str] = BY, layer: str | None = N
     -------
     AnnData
         Samples x genes, sorted by the columns; ``X`` float32 CSR, log1p of 10,000 counts a sample; ``obs`` with
-        the columns and ``n_cells``. The cells' order changes nothing but rounding.
+        the columns and ``n_cells``; ``var`` as of the cells. Where these have ``layers["counts"]``, so have the
+        samples, summed. The cells' order changes nothing but rounding.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def pseudo_bulk(adata: AnnData, *, by: Sequence[str] = BY, layer: str | None = N
     values = sp.csr_matrix(sums.multiply((_TOTAL / totals)[:, None]))
     values.data = np.log1p(values.data).astype(np.float32)
     groups["n_cells"] = np.bincount(codes, minlength=len(groups))
-    return AnnData(values, obs=groups, var=pd.DataFrame(index=adata.var_names.copy()))
+    layers = {"counts": sp.csr_matrix(onto @ adata.layers["counts"])} if "counts" in adata.layers else None
+    return AnnData(values, obs=groups, var=adata.var.copy(), layers=layers)
 
 
 @dataclass(frozen=True, eq=False)

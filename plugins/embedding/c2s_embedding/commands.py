@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +15,7 @@ def embed(
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="The cells with their vectors in obsm.")],
     model: Annotated[str, typer.Option(help="A model folder, a preset or a downloaded model.")],
-    key: Annotated[str, typer.Option(help="Where the vectors go: obsm[KEY].")] = "X_c2s",
+    key: Annotated[str | None, typer.Option(help="Where the vectors go: obsm[KEY]; default X_c2s.")] = None,
     template: Annotated[
         str | None, typer.Option(help="Prompt with {cell_sentence} and columns of obs; default as trained.")
     ] = None,
@@ -22,7 +23,9 @@ def embed(
     samples: Annotated[
         str | None, typer.Option(metavar="COLUMNS", help="Embed samples of cells that share these columns.")
     ] = None,
-    cells: Annotated[str, typer.Option(help="With --samples: fewest and most cells of a sample.")] = "5-20",
+    cells: Annotated[
+        str | None, typer.Option(help="With --samples: fewest and most cells of a sample; default 5-20.")
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer to read instead of X; 'raw' reads adata.raw.")] = None,
     symbols: Annotated[str | None, typer.Option(help="Column of var with gene symbols.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="With --samples: who is dealt with whom.")] = 0,
@@ -41,13 +44,23 @@ def embed(
     from c2s.provenance import RunRecord
     from c2s_embedding.files import embed_file, embed_samples_file, embed_texts_file
 
+    texts = source.suffix == ".txt"
+    of_cells: dict[str, object] = {"--key": key}
+    of_both: dict[str, object] = {"--template": template, "--genes": genes, "--layer": layer, "--symbols": symbols}
+    if texts:
+        _refuse("texts", of_cells | of_both | {"--samples": samples, "--cells": cells})
+    elif samples is not None:
+        _refuse("samples, whose vectors are X", of_cells)
+    else:
+        _refuse("single cells", {"--cells": cells})
+    key = key or "X_c2s"
     run_path = target.with_suffix(".run.json")
     refuse_existing(run_path, overwrite=overwrite)
     config = {"model": model, "template": template, "genes": genes, "samples": samples, "key": key}
     record = RunRecord(run_path, config=config, seeds={"seed": seed}, overwrite=overwrite).start()
     place = {"device": device, "dtype": dtype}
     usual = {"tokens_per_batch": tokens_per_batch, "overwrite": overwrite, **place}
-    if source.suffix == ".txt":
+    if texts:
         found = embed_texts_file(source, target, model, **usual)  # type: ignore[arg-type]
         told = f"{found.n_obs} texts x {found.n_vars} dimensions -> {target}"
     elif samples is not None:
@@ -57,7 +70,7 @@ def embed(
             target,
             model,
             within=columns,
-            n_cells=_range(cells),
+            n_cells=_range(cells or "5-20"),
             template=template,
             top_k=genes,
             layer=layer,
@@ -94,23 +107,38 @@ def embedding_report(
     label: Annotated[str, typer.Option(help="Column of obs with the cell type.")] = "cell_type",
     donor: Annotated[str, typer.Option(help="Column of obs with the donor.")] = "donor_id",
     batch: Annotated[str | None, typer.Option(help="Column of obs with the batch, if there is one.")] = None,
-    genes: Annotated[int, typer.Option(help="Genes of a sentence at most.")] = 200,
+    genes: Annotated[int | None, typer.Option(help="Genes of a sentence at most; default as trained.")] = None,
     cells: Annotated[int, typer.Option(help="Cells drawn from each pseudo-bulk sample.")] = 10,
     max_cells: Annotated[int, typer.Option(help="Compare on so many cells of each half at most; 0 for all.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the halves, the draws and the fits.")] = 0,
     n_bootstrap: Annotated[int, typer.Option(min=1, help="Resamplings behind each interval.")] = 1000,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="EMBEDDER.NAME=VALUE", help="Option of an embedder: scgpt.model=FOLDER."),
+    ] = None,
 ) -> None:
     """Compare embedders: labels carried to unseen donors, silhouettes, and cells finding their pseudo-bulk sample.
 
     Writes OUT/embeddings.csv, OUT/cells.parquet, OUT/pairs.parquet and OUT/run.json.
     """
-    from c2s import default_host, load_dataset, load_model
+    from c2s import default_host, load_dataset
+    from c2s.errors import ConfigError
     from c2s.files import atomic_output, refuse_existing
     from c2s.provenance import RunRecord
+    from c2s_embedding.bulk import pseudo_bulk
     from c2s_embedding.compare import compare_embedders
-    from c2s_embedding.vectors import embed_cells
+    from c2s_embedding.files import Reader
 
     refuse_existing(out)
+    wanted = [name for name in map(str.strip, embedders.split(",")) if name]
+    names = [*wanted, *(Path(name).name for name in model or [])]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            "c2s embedding-report",
+            [f"{name!r} is the name of two that are compared" for name in twice],
+            fix="leave one out, or give the model's folder another name.",
+        )
+    options = _embedder_options(option or [], wanted)
     settings: dict[str, object] = {
         "embedders": embedders,
         "model": model or [],
@@ -123,15 +151,20 @@ def embedding_report(
     adata = load_dataset(data, label=label)
     record.add_cells(data, adata)
     host = default_host()
-    chosen = {name: host.embedders.get(name) for name in map(str.strip, embedders.split(",")) if name}
-
-    def read_by(name: str) -> object:
-        loaded = load_model(name)
-        return lambda train, seed: lambda cells: embed_cells(loaded, cells, top_k=genes)
-
-    fits = {name: (lambda train, seed, e=e: e.fitted(train, seed=seed)) for name, e in chosen.items()}
-    fits |= {Path(name).name: read_by(name) for name in model or []}  # type: ignore[misc]
+    chosen = {name: host.embedders.get(name) for name in wanted}
     by = (donor, label, batch) if batch else (donor, label)
+    readers = {Path(name).name: Reader(name, top_k=genes) for name in model or []}
+    if readers:
+        samples = pseudo_bulk(adata, by=by)
+        record.config["wordings"] = {name: one.settle(adata, samples).wording for name, one in readers.items()}
+
+    def fit_by(name: str) -> Any:
+        return lambda train, seed: chosen[name].fitted(train, seed=seed, **options[name])
+
+    def read_by(name: str) -> Any:
+        return lambda train, seed: readers[name]
+
+    fits = {name: fit_by(name) for name in chosen} | {name: read_by(name) for name in readers}
     report = compare_embedders(
         adata, fits, label=label, donor=donor, by=by, n_cells=cells, max_cells=max_cells, seed=seed
     )
@@ -144,6 +177,40 @@ def embedding_report(
         (temporary / "run.json").write_text(record.finish().to_json())
     typer.echo(report.note)
     typer.echo(table.round(4).to_string(index=False))
+
+
+def _refuse(what: str, given: Mapping[str, object]) -> None:
+    """Refuse options that have no meaning here, rather than ignore them."""
+    from c2s.errors import ConfigError
+
+    problems = [f"{name} has no meaning for {what}" for name, value in given.items() if value is not None]
+    if problems:
+        raise ConfigError("c2s embed", problems, fix="leave it out; `c2s embed --help` says what it is for.")
+
+
+def _embedder_options(pairs: list[str], embedders: list[str]) -> dict[str, dict[str, Any]]:
+    """Read ``EMBEDDER.NAME=VALUE`` pairs; whether an embedder knows the name, it says itself."""
+    import yaml
+
+    from c2s.errors import ConfigError
+
+    options: dict[str, dict[str, Any]] = {name: {} for name in embedders}
+    problems = []
+    for pair in pairs:
+        place, equals, value = pair.partition("=")
+        embedder, dot, name = place.partition(".")
+        if not equals or not dot or not name:
+            problems.append(f"{pair!r} is not EMBEDDER.NAME=VALUE")
+        elif embedder not in options:
+            problems.append(f"{embedder!r} is none of the embedders that are compared")
+        else:
+            try:
+                options[embedder][name] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                problems.append(f"the value of {pair!r} is not readable")
+    if problems:
+        raise ConfigError("--option", problems, fix="--embedders pca,scgpt --option scgpt.model=FOLDER")
+    return options
 
 
 def _range(text: str) -> tuple[int, int]:

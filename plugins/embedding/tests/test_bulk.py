@@ -26,6 +26,21 @@ def cells() -> AnnData:
     return adata
 
 
+def test_samples_keep_what_embedders_of_counts_and_ids_need(cells: AnnData) -> None:
+    cells = cells.copy()
+    cells.var["ensembl_id"] = [f"ENSG{i:011d}" for i in range(cells.n_vars)]
+    found = pseudo_bulk(cells, by=BY)
+    assert found.var["ensembl_id"].tolist() == cells.var["ensembl_id"].tolist()
+    first = found.obs.iloc[0]
+    mine = (
+        (cells.obs["donor_id"] == first["donor_id"]) & (cells.obs["cell_type"] == first["cell_type"])
+    ).to_numpy()
+    summed = np.asarray(cells.layers["counts"][mine].sum(axis=0)).ravel()
+    np.testing.assert_array_equal(found.layers["counts"][0].toarray().ravel(), summed)
+    del cells.layers["counts"]
+    assert not pseudo_bulk(cells, by=BY).layers
+
+
 def test_a_sample_is_the_normalised_sum_of_its_cells_counts(cells: AnnData) -> None:
     found = pseudo_bulk(cells, by=BY, layer="counts")
     assert found.n_obs == 24 and list(found.obs_names) == sorted(found.obs_names)

@@ -14,6 +14,7 @@ from c2s_embedding.tiny import DEFAULTS, pretraining_examples
 from typer.testing import CliRunner
 
 import c2s
+from c2s.errors import ConfigError
 from c2s.models import TinyConfig
 from c2s.testing import simulated_cells
 
@@ -168,3 +169,54 @@ def test_the_report_from_the_command_line(cells: AnnData, model: Path, tmp_path:
     assert set(pd.read_parquet(out / "pairs.parquet")["embedder"]) == {"pca", "hvg", "model"}
     recorded = json.loads((out / "run.json").read_text())
     assert (recorded["status"], recorded["data"][0]["name"]) == ("finished", str(source))
+
+
+def test_the_report_asks_a_trained_model_as_c2s_embed_does(cells: AnnData, tmp_path: Path) -> None:
+    from c2s.training import SFTConfig, train_task
+
+    if "annotation" not in c2s.default_host().tasks:
+        pytest.skip("the plugin annotation is not installed")
+    source, out, trained = tmp_path / "cells.h5ad", tmp_path / "report", tmp_path / "trained"
+    cells.write_h5ad(source)
+    task = c2s.default_host().tasks.get("annotation")()
+    ways = c2s.default_host().prompts.get(task.prompts)
+    train_task(
+        cells, task, ways, out=trained, tiny=SHAPE, config=SFTConfig(max_steps=1), top_k=6, show_progress=False
+    )
+    common = ["--genes", "6", "--cells", "4", "--n-bootstrap", "20", "--max-cells", "40", "--embedders", "pca"]
+    run("embedding-report", str(source), "--out", str(out), "--model", str(trained), *common)
+    recorded = json.loads((out / "run.json").read_text())
+    assert recorded["config"]["wordings"] == {"trained": ways[0].name}
+    with pytest.raises(ConfigError, match="'trained' is the name of two"):
+        run("embedding-report", str(source), "--out", str(tmp_path / "b"), *["--model", str(trained)] * 2, *common)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["embedding-report", "IN", "--out", "OUT", "--option", "scgpt.model=x"],
+            "'scgpt' is none of the embedders",
+        ),
+        (["embedding-report", "IN", "--out", "OUT", "--option", "model=x"], "is not EMBEDDER.NAME=VALUE"),
+        (
+            ["embedding-report", "IN", "--out", "OUT", "--cells", "4", "--option", "pca.size=3"],
+            "unknown option 'size'",
+        ),
+        (["embed", "IN", "OUT.h5ad", "--model", "m", "--cells", "2-3"], "--cells has no meaning for single cells"),
+        (
+            ["embed", "IN", "OUT.h5ad", "--model", "m", "--samples", "donor_id", "--key", "X_a"],
+            "--key has no meaning",
+        ),
+        (["embed", "a.txt", "OUT.h5ad", "--model", "m", "--genes", "5"], "--genes has no meaning for texts"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    words: list[str], says: str, cells: AnnData, tmp_path: Path
+) -> None:
+    source = tmp_path / "cells.h5ad"
+    cells.write_h5ad(source)
+    known = {"IN": str(source), "OUT": str(tmp_path / "report"), "OUT.h5ad": str(tmp_path / "out.h5ad")}
+    with pytest.raises(ConfigError, match=says):
+        run(*[known.get(word, word) for word in words])
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
