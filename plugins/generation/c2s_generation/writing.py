@@ -204,7 +204,8 @@ def _check(task: GenerationTask, wanted: Sequence[Wanted], n_genes: int | None, 
         raise ConfigError(
             "generation of cells",
             list(dict.fromkeys(problems)),
-            fix=f"the conditions of this model are {takes}; e.g. --condition NAME=VALUE --n 100 --genes 200.",
+            fix=f"the conditions of this model are {takes}; cells and genes are 1 or more, the temperature 0 or "
+            "more: --condition NAME=VALUE --n 100 --genes 200, for example.",
         )
 
 
