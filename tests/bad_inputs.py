@@ -86,15 +86,20 @@ def new_files(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*")}
 
 
-def check_case(case: Case, folder: Path, model: Path | None = None) -> None:
-    """Make the mistake; the error names the thing and the fix, and nothing is left behind."""
+def check_error(case: Case, *given: object) -> None:
+    """Make the mistake; the error is of the exact class, and names the thing and the fix."""
     with pytest.raises(e.C2SError) as caught:
-        case.do(folder, model)
+        case.do(*given)
     assert type(caught.value) is case.error, repr(caught.value)
     problem, separator, fix = str(caught.value).partition(" Fix: ")
     assert re.search(case.says, problem, re.DOTALL), problem
     assert separator, f"no fix in: {problem}"
     assert re.search(case.fix, fix, re.DOTALL), fix
+
+
+def check_case(case: Case, folder: Path, model: Path | None = None) -> None:
+    """Make the mistake; the error names the thing and the fix, and nothing is left behind."""
+    check_error(case, folder, model)
     outputs = {"o.h5ad", "o.parquet", "out", "run", "o.run.json"} & {p.name for p in folder.iterdir()}
     for name in outputs:  # only what was there before may be there now
         assert (folder / name).read_text() == "precious"

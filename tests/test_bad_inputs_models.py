@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from bad_inputs import Case, cli
+from bad_inputs import Case, check_error, cli
 
 from c2s import errors as e
 from c2s.models import LoraOptions, TinyConfig, add_lora, load_model, merge_lora
@@ -289,13 +288,7 @@ def test_the_error_names_the_thing_and_the_fix(
     if torch.cuda.is_available() and "GPU" in case.name:
         pytest.skip("this machine has a GPU")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(e.C2SError) as caught:
-        case.do(tmp_path, tmp_path)
-    assert type(caught.value) is case.error, repr(caught.value)
-    problem, separator, fix = str(caught.value).partition(" Fix: ")
-    assert re.search(case.says, problem, re.DOTALL), problem
-    assert separator, f"no fix in: {problem}"
-    assert re.search(case.fix, fix, re.DOTALL), fix
+    check_error(case, tmp_path, tmp_path)
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
