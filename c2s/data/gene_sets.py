@@ -263,7 +263,8 @@ class GeneSets:
             index=pd.Index(self.names, dtype=object),
         )
         adata = ad.AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(vocabulary, dtype=object)))
-        told = {"source": self.source, "unit": "gene set", "near_copy": near_copy}
+        told = {"source": self.source, "unit": "gene set", "near_copy": near_copy, "done": "nothing"}
+        told |= {"matrix_kind": "log1p", "scale": "log1p of places in the list, scaled to 10000 a set"}
         adata.uns["c2s"] = told | ({"sha256": self.sha256} if self.sha256 else {})
         return adata
 

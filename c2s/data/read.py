@@ -1,10 +1,12 @@
-"""Read cells from a file: quality control, normalisation, and what the matrix was found to be."""
+"""Read cells from a file: genes, quality control, normalisation, and what the matrix was found to be."""
 
 from __future__ import annotations
 
 import math
 import os
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -12,11 +14,14 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from c2s.data.claims import refuse_false_claims
+from c2s.data.foreign import is_hdf5
 from c2s.data.gene_sets import is_gmt, read_gmt
-from c2s.errors import C2SWarning, ConfigError, InputFileError, MatrixError
-from c2s.sentences.matrix_kind import MatrixKind, matrix_kind
-from c2s.sentences.symbols import matrix_words
+from c2s.data.opened import open_file
+from c2s.errors import C2SWarning, ConfigError, GeneError, InputFileError, MatrixError
+from c2s.sentences.features import STRIPPED, strip_names, strippable
+from c2s.sentences.matrix import Rows, as_float, by_rows, finish_rows, rows_at
+from c2s.sentences.matrix_kind import MatrixKind, check_rows, matrix_kind, refuse_mixed
+from c2s.sentences.symbols import matrix_words, table_words
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,6 +29,44 @@ if TYPE_CHECKING:
 Normalise = Literal["auto", "always", "never"]
 
 _LOGS = {"log2": math.log(2), "log10": math.log(10)}
+_CHUNK = 4096
+#: Key of ``uns`` under which a backed matrix says which layers its file has.
+_LAYERS = "layers of the file"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How cells are read: the parameters of `read_cells`, where they are explained."""
+
+    layer: str | None = None
+    symbols: str | None = None
+    strip: tuple[str, ...] = ()
+    normalise: Normalise = "auto"
+    target_sum: float = 1e4
+    min_genes: int = 0
+    min_cells: int = 0
+    max_mitochondrial: float | None = None
+    backed: bool = False
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.normalise not in get_args(Normalise):
+            problems.append(f"normalise must be one of {', '.join(get_args(Normalise))}, got {self.normalise!r}")
+        problems += [
+            f"strip takes {', '.join(STRIPPED)}, got {what!r}" for what in self.strip if what not in STRIPPED
+        ]
+        if not self.target_sum > 0:
+            problems.append(f"target_sum must be above 0, got {self.target_sum!r}")
+        if self.min_genes < 0 or self.min_cells < 0:
+            problems.append("min_genes and min_cells cannot be negative")
+        if self.max_mitochondrial is not None and not 0 <= self.max_mitochondrial <= 1:
+            problems.append(f"max_mitochondrial is a share, from 0 to 1, got {self.max_mitochondrial!r}")
+        if self.backed and (self.min_genes or self.min_cells or self.max_mitochondrial is not None):
+            problems.append("a backed matrix cannot be filtered")
+        if problems:
+            raise ConfigError(
+                "read_cells", problems, fix="correct these arguments, or read with backed=False to filter."
+            )
 
 
 def read_cells(
@@ -31,6 +74,7 @@ def read_cells(
     *,
     layer: str | None = None,
     symbols: str | None = None,
+    strip: Sequence[str] = (),
     normalise: Normalise = "auto",
     target_sum: float = 1e4,
     min_genes: int = 0,
@@ -43,16 +87,20 @@ def read_cells(
     Parameters
     ----------
     path
-        An ``.h5ad`` file or a ``.zarr`` folder; or a ``.gmt`` file, whose gene sets take the place of cells (see
-        `c2s.data.gene_sets`).
+        An ``.h5ad`` file or a ``.zarr`` folder; the ``.h5`` or the folder of ``matrix.mtx`` of Cell Ranger, or
+        ``.loom``, ``.csv`` or ``.tsv``, which are read whole; or a ``.gmt`` file, whose gene sets take the place
+        of cells (see `c2s.data.gene_sets`).
     layer
         Layer to take as ``X``; ``"raw"`` takes ``adata.raw``.
     symbols
         Column of ``var`` with gene symbols, which become ``var_names``; the old names are kept in ``var``.
+    strip
+        What to take from the names of genes, see `c2s.sentences.features.strip_names`: ``"genome"`` (``GRCh38_``),
+        ``"version"`` (``.2``), ``"ensembl"`` (``ENSG00000187608_``).
     normalise
         ``"auto"`` does what the matrix still needs: counts are scaled to `target_sum` and logarithmised,
         normalised values are logarithmised, log2 and log10 are brought to the natural logarithm, log1p is left.
-        ``"always"`` takes the values for counts, ``"never"`` leaves them.
+        ``"always"`` takes the values for counts, ``"never"`` leaves them; neither looks for cells of two kinds.
     target_sum
         Total of a cell after normalisation.
     min_genes
@@ -68,110 +116,152 @@ def read_cells(
     Returns
     -------
     AnnData
-        ``X`` is CSR float32 (backed: what is on disk). ``uns["c2s"]`` says what was found and what was done, and
-        of gene sets the sha256 of their file.
+        ``X`` is CSR float32 (backed: what is on disk), of genes only: antibodies, hashtags, guides, spike-ins and
+        peaks are left out (backed: as it is read on). ``uns["c2s"]`` says what was found and what was done, and
+        ``scale``, what the values are now; of gene sets also the sha256 of their file.
 
     Raises
     ------
     InputFileError
-        The path is missing, not a readable ``.h5ad`` or ``.zarr``, or claims what it does not hold
+        The path is missing, of a format that is not read, damaged, or claims what it does not hold
         (`c2s.data.claims`).
     MatrixError
-        The matrix is scaled, or holds NaN, infinite or negative values; or nothing passed the filter.
+        The matrix is scaled, its cells are of two kinds, or it holds NaN, infinite or negative values (backed:
+        found as it is read on); or nothing passed the filter.
     GeneError
-        `symbols` names no column, or its symbols are not usable.
+        `symbols` names no column, or the names are no usable gene symbols (see `c2s.sentences.symbols`).
     ConfigError
         An option is out of range, or filters are asked of a backed matrix.
+
+    Warns
+    -----
+    C2SWarning
+        Features that are no genes were left out; what the values are is a guess; names have a prefix or suffix
+        that `strip` takes away; cells are empty. All are counted.
     """
-    _check(normalise, target_sum, min_genes, min_cells, max_mitochondrial, backed)
+    reading = Reading(
+        layer=layer,
+        symbols=symbols,
+        strip=tuple([strip] if isinstance(strip, str) else strip),
+        normalise=normalise,
+        target_sum=target_sum,
+        min_genes=min_genes,
+        min_cells=min_cells,
+        max_mitochondrial=max_mitochondrial,
+        backed=backed,
+    )
+    return prepare_cells(_unprepared(Path(path), reading), reading, Path(path))
+
+
+def read_whole(path: str | os.PathLike[str]) -> AnnData:
+    """Read all that is in a file of cells, or of gene sets, as it is: neither normalised nor filtered.
+
+    Raises
+    ------
+    InputFileError, MatrixError
+        As `read_cells`.
+    """
     source = Path(path)
-    told: dict[str, Any] = {}
-    if is_gmt(source) and not _is_hdf5(source):
-        adata = _gene_sets(source, layer)
-        told = {key: adata.uns["c2s"][key] for key in ("unit", "sha256")}
-    else:
-        adata = _open(source, layer) if backed else _load(source, layer)
-        _refuse_broken(source, adata.X)
+    if is_gmt(source) and not is_hdf5(source):
+        return read_gmt(source).to_anndata()
+    return open_file(source).whole()
+
+
+def _unprepared(path: Path, reading: Reading) -> AnnData:
+    import anndata
+
+    if is_gmt(path) and not is_hdf5(path):
+        if reading.layer is not None:
+            raise MatrixError(
+                f"{path} holds gene sets, which have no layer {reading.layer!r}.", fix="leave layer (--layer) out."
+            )
+        return read_gmt(path).to_anndata()
+    opened = open_file(path, reading.layer)
+    if not reading.backed:
+        return opened.whole()
+    matrix = (
+        opened.matrix if getattr(opened.matrix, "format", "") == "csr" else by_rows(opened.matrix, stacklevel=4)
+    )
+    adata = anndata.AnnData(X=matrix, obs=opened.obs(), var=opened.var)
+    adata.uns[_LAYERS] = opened.layers
+    return adata
+
+
+def prepare_cells(adata: AnnData, reading: Reading, path: Path) -> AnnData:
+    """Do to cells what `read_cells` does after it has read them.
+
+    Parameters
+    ----------
+    adata
+        As it is in the file; changed where it is of genes only.
+    reading
+        How.
+    path
+        The file, for errors; its layer was taken already.
+    """
+    if is_gmt(path) and not is_hdf5(path):
+        adata.uns["c2s"] |= {"source": path.name, "done": "nothing"}
+        return adata  # made as it is wanted
     adata.uns.pop("c2s", None)  # what an earlier reading found is not what this file holds
-    kind = matrix_kind(adata)
-    if kind.name == "scaled" and normalise != "never":
-        raise MatrixError(
-            f"{source} holds scaled values ({kind.evidence}), whose order is not that of expression.",
-            fix=_unscaled(source),
+    found: dict[str, Any] = {"source": path.name}
+    layers = adata.uns.pop(_LAYERS, [*(["raw"] if adata.raw is not None else []), *adata.layers])
+    _name_genes(adata, reading)
+    features = matrix_words(adata).features
+    if features.genes is not None:
+        n = adata.n_vars - len(features.genes)
+        warnings.warn(
+            f"{n} of {adata.n_vars} features of {path.name} are no genes, and make neither words nor totals: "
+            f"{features}.",
+            C2SWarning,
+            stacklevel=3,
         )
-    found = told | {"source": source.name, "matrix_kind": kind.name, "evidence": kind.evidence}
-    if symbols is not None:
-        words = matrix_words(adata, symbols=symbols).names.to_pylist()
-        adata.var["original_name"] = adata.var_names.to_numpy()
-        adata.var_names = pd.Index(words, dtype=object)
-    steps = _steps(kind, normalise, target_sum)
-    if backed:
-        if steps:
-            found["on_read"] = {"operation": steps[0], "value": float(steps[1])}
+        found["n_features_left_out"] = n
+        if not reading.backed:
+            adata = adata[:, features.genes].copy()
+    if not reading.backed:
+        _refuse_broken(path, adata.X)
+    kind = matrix_kind(adata)
+    found |= {"matrix_kind": kind.name, "evidence": kind.evidence}
+    _refuse_kind(kind, path, reading, layers)
+    step = _step(kind, reading)
+    if reading.backed:
+        if step:
+            found["on_read"] = {**step, "kind": kind.name if reading.normalise == "auto" else ""}
     else:
-        adata.X = _as_csr(adata)
-        _filter(adata, found, min_genes, min_cells, max_mitochondrial)
-        _normalise(adata, steps)
-    found["done"] = " ".join(s if isinstance(s, str) else f"{s:g}" for s in steps) or "nothing"
+        adata.X = _checked(adata, kind.name if reading.normalise == "auto" else None)
+        _filter(adata, found, reading)
+        adata.X = _finished(adata.X, step)
+    found["done"] = " ".join(s if isinstance(s, str) else f"{s:g}" for s in step.values()) or "nothing"
+    found["scale"] = _scale(kind, step)
     adata.uns["c2s"] = found  # last, because filtering makes a new uns
     return adata
 
 
-def _check(
-    normalise: str,
-    target_sum: float,
-    min_genes: int,
-    min_cells: int,
-    max_mitochondrial: float | None,
-    backed: bool,
-) -> None:
-    problems = []
-    if normalise not in get_args(Normalise):
-        problems.append(f"normalise must be one of {', '.join(get_args(Normalise))}, got {normalise!r}")
-    if not target_sum > 0:
-        problems.append(f"target_sum must be above 0, got {target_sum!r}")
-    if min_genes < 0 or min_cells < 0:
-        problems.append("min_genes and min_cells cannot be negative")
-    if max_mitochondrial is not None and not 0 <= max_mitochondrial <= 1:
-        problems.append(f"max_mitochondrial is a share, from 0 to 1, got {max_mitochondrial!r}")
-    if backed and (min_genes or min_cells or max_mitochondrial is not None):
-        problems.append("a backed matrix cannot be filtered")
-    if problems:
-        raise ConfigError(
-            "read_cells", problems, fix="correct these arguments, or read with backed=False to filter."
+def _name_genes(adata: AnnData, reading: Reading) -> None:
+    """Give the genes the names that are wanted, in place; the old ones are kept in ``var``."""
+    if reading.symbols is None and not reading.strip:
+        names = list(map(str, adata.var_names))
+        for what, n in strippable(names).items():
+            if what != "ensembl":  # which the check of symbols refuses, with this way out
+                warnings.warn(
+                    f"{n} of {len(names)} names of genes have a {what} that models do not know, such as "
+                    f"{next(name for name in names if STRIPPED[what].search(name))!r}: strip=({what!r},) "
+                    f"(--strip {what}) takes it away.",
+                    C2SWarning,
+                    stacklevel=4,
+                )
+        return
+    if reading.symbols is not None and reading.symbols not in adata.var:
+        columns = ", ".join(map(str, adata.var.columns)) or "none"
+        raise GeneError(
+            f"var has no column {reading.symbols!r}; it has {columns}.",
+            fix="name one of them as symbols= (--symbols COLUMN).",
         )
-
-
-def _gene_sets(path: Path, layer: str | None) -> AnnData:
-    """Read a GMT file as a table of sets x genes."""
-    if layer is not None:
-        raise MatrixError(f"{path} holds gene sets, which have no layer {layer!r}.", fix="leave layer out.")
-    return read_gmt(path).to_anndata()
-
-
-def _load(path: Path, layer: str | None) -> AnnData:
-    """Read the whole file and move the wanted matrix to ``X``."""
-    import anndata
-
-    _refuse_other_files(path)
-    refuse_false_claims(path)
-    with _reading(path), warnings.catch_warnings():
-        # Files of anndata's early years keep their graphs in uns; that they are moved changes nothing here.
-        warnings.filterwarnings("ignore", message="Moving element from", category=FutureWarning)
-        adata = anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
-    if layer == "raw":
-        if adata.raw is None:
-            raise MatrixError(f"{path} has no raw.", fix="leave layer out, or name a layer.")
-        raw = adata.raw.to_adata()
-        raw.obs = adata.obs
-        return raw
-    if layer is not None:
-        if layer not in adata.layers:
-            raise MatrixError(
-                f"{path} has no layer {layer!r}; it has {', '.join(adata.layers) or 'none'}.", fix="name one."
-            )
-        adata.X = adata.layers.pop(layer)
-    return adata
+    given = adata.var_names if reading.symbols is None else adata.var[reading.symbols]
+    names = strip_names(given, reading.strip) if reading.strip else list(given)
+    table_words(adata.var, names, where=f"var[{reading.symbols!r}]" if reading.symbols else "var_names")
+    adata.var["original_name"] = adata.var_names.to_numpy()
+    adata.var_names = pd.Index(list(map(str, names)), dtype=object)
 
 
 def _refuse_broken(path: Path, matrix: Any) -> None:
@@ -186,131 +276,72 @@ def _refuse_broken(path: Path, matrix: Any) -> None:
             ) from error
 
 
-def _open(path: Path, layer: str | None) -> AnnData:
-    """Open the file and leave the wanted matrix on disk; ``obs`` and ``var`` are read."""
-    import anndata
-    import h5py
-    from anndata.io import read_elem, sparse_dataset
-
-    _refuse_other_files(path)
-    refuse_false_claims(path)
-    with _reading(path):
-        if path.is_dir():
-            import zarr
-
-            group = zarr.open(str(path), mode="r")
-        else:
-            group = h5py.File(path, "r")
-        place = "X" if layer is None else "raw/X" if layer == "raw" else f"layers/{layer}"
-        if place not in group:
-            raise MatrixError(f"{path} has no {place}.", fix="name a layer that it has, or leave layer out.")
-        node = group[place]
-        matrix = node if hasattr(node, "shape") else sparse_dataset(node)
-        var = read_elem(group["raw/var" if layer == "raw" else "var"])
-        return anndata.AnnData(X=matrix, obs=read_elem(group["obs"]), var=var)
-
-
-def _refuse_other_files(path: Path) -> None:
-    if not path.exists():
-        raise InputFileError(
-            f"there is no file {path}.", fix="check the path; c2s reads .h5ad files and .zarr folders."
+def _refuse_kind(kind: MatrixKind, path: Path, reading: Reading, layers: Sequence[str]) -> None:
+    """Refuse what cannot be brought to log1p; say so where what the values are is a guess."""
+    if kind.name == "scaled" and reading.normalise != "never":
+        fix = "write the file again with the values from before sc.pp.scale."
+        if layers:
+            fix = f"name the layer with the values before scaling, e.g. layer={layers[0]!r} (--layer {layers[0]})."
+        raise MatrixError(
+            f"{path} holds scaled values ({kind.evidence}), whose order is not that of expression.", fix=fix
         )
-    if path.is_dir():
-        if not any((path / name).exists() for name in (".zgroup", ".zattrs", "zarr.json")):
-            raise InputFileError(
-                f"{path} is a folder, but not a zarr store.", fix="name an .h5ad file or a .zarr folder."
-            )
+    if reading.normalise != "auto":
         return
-    size = path.stat().st_size
-    if size == 0:
-        raise InputFileError(f"{path} is empty (0 bytes).", fix="download or write it again.")
-    if not _is_hdf5(path):
-        raise InputFileError(
-            f"{path} is not an .h5ad file (it does not begin as HDF5 does).",
-            fix="convert it, e.g. scanpy.read_10x_mtx(...).write_h5ad(...).",
+    refuse_mixed(kind, str(path))
+    if kind.guess:
+        warnings.warn(
+            f"the values of {path.name} are taken for {kind.words}, which is a guess: {kind.evidence}. If they "
+            "are not: normalise='always' (--normalise always) takes them for counts, 'never' leaves them as they "
+            "are.",
+            C2SWarning,
+            stacklevel=4,
         )
 
 
-def _is_hdf5(path: Path) -> bool:
-    """Whether a file begins as HDF5 does, whatever it is called: a mirror keeps files under any name."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n"
-
-
-class _reading:
-    """Turn whatever a damaged file makes the readers raise into an `InputFileError`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, MatrixError):
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise InputFileError(
-                f"{self.path} cannot be read as AnnData, being truncated, damaged or of other layout ({reason}).",
-                fix="download or write it again, and compare its checksum.",
-            ) from error
-
-
-def _unscaled(path: Path) -> str:
-    """Say where the file has unscaled values, if it does."""
-    import anndata
-
-    if path.is_dir():
-        places = list(anndata.read_zarr(path).layers)
-    else:
-        import h5py
-
-        with h5py.File(path, "r") as file:
-            places = [*(["raw"] if "raw" in file else []), *file.get("layers", {})]
-    if places:
-        return f"name the layer with the values before scaling, e.g. layer={places[0]!r} (--layer {places[0]})."
-    return "write the file again with the values from before sc.pp.scale."
-
-
-def _as_csr(adata: AnnData) -> sp.csr_matrix:
-    """Return ``X`` as CSR float32 with sorted columns; refuse what expression cannot be."""
-    sparse = bool(sp.issparse(adata.X))
-    values: Any = adata.X
-    matrix = sp.csr_matrix(values if sparse else np.asarray(values))
+def _checked(adata: AnnData, kind: str | None) -> sp.csr_matrix:
+    """Return ``X`` as CSR with sorted columns; refuse what expression cannot be."""
+    values: Any = adata.X if sp.issparse(adata.X) else np.asarray(adata.X)
+    matrix: sp.csr_matrix = sp.csr_matrix(values)
     if not matrix.has_canonical_format:
         matrix.sum_duplicates()
-    bad = np.flatnonzero(~np.isfinite(matrix.data) | (matrix.data < 0))
-    if len(bad):
-        row = int(np.searchsorted(matrix.indptr, bad[0], side="right")) - 1
-        raise MatrixError(
-            f"{len(bad)} value(s) are NaN, infinite or negative, first in cell {str(adata.obs_names[row])!r}.",
-            fix="find out where they come from, or name a layer without them: layer=... (--layer).",
-        )
-    return matrix.astype(np.float32)
+    matrix.data = as_float(matrix.data)
+    for rows in _chunks(matrix):
+        check_rows(rows, kind, adata.obs_names)
+    return matrix
 
 
-def _filter(
-    adata: AnnData, found: dict[str, Any], min_genes: int, min_cells: int, max_mitochondrial: float | None
-) -> None:
+def _chunks(matrix: sp.csr_matrix) -> Iterator[Rows]:
+    for start in range(0, matrix.shape[0], _CHUNK):
+        yield rows_at(matrix, start, min(start + _CHUNK, matrix.shape[0]))
+
+
+def _finished(matrix: sp.csr_matrix, step: Mapping[str, Any]) -> sp.csr_matrix:
+    """Bring a matrix to log1p by the arithmetic of a backed one, so that cells get the same sentences."""
+    data = np.empty(len(matrix.data), np.float32)
+    for rows in _chunks(matrix):
+        begin = int(matrix.indptr[rows.start])
+        data[begin : begin + len(rows.data)] = (finish_rows(rows, matrix.shape[1], **step) if step else rows).data
+    finished = sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+    finished.has_canonical_format = True
+    return finished
+
+
+def _filter(adata: AnnData, found: dict[str, Any], reading: Reading) -> None:
     """Leave out cells and genes, in place, and say how many."""
     before = adata.shape
-    if min_genes or min_cells or max_mitochondrial is not None:
-        import scanpy as sc
-
-        if max_mitochondrial is not None:
-            if found["matrix_kind"] != "counts":
-                raise MatrixError(
-                    "a mitochondrial share needs counts, and these are not.", fix="leave max_mitochondrial out."
-                )
-            mitochondrial = adata.var_names.str.upper().str.startswith("MT-")
-            totals = np.asarray(adata.X.sum(axis=1)).ravel()
-            inside = np.asarray(adata.X[:, np.flatnonzero(mitochondrial)].sum(axis=1)).ravel()
-            adata._inplace_subset_obs(inside <= max_mitochondrial * totals)
-        if min_genes:
-            sc.pp.filter_cells(adata, min_genes=min_genes)
-        if min_cells:
-            sc.pp.filter_genes(adata, min_cells=min_cells)
+    if reading.max_mitochondrial is not None:
+        if found["matrix_kind"] != "counts":
+            raise MatrixError(
+                "a mitochondrial share needs counts, and these are not.", fix="leave max_mitochondrial out."
+            )
+        mitochondrial = adata.var_names.str.upper().str.startswith("MT-")
+        totals = np.asarray(adata.X.sum(axis=1)).ravel()
+        inside = np.asarray(adata.X[:, np.flatnonzero(mitochondrial)].sum(axis=1)).ravel()
+        adata._inplace_subset_obs(inside <= reading.max_mitochondrial * totals)
+    if reading.min_genes:
+        adata._inplace_subset_obs(np.asarray((adata.X > 0).sum(axis=1)).ravel() >= reading.min_genes)
+    if reading.min_cells:
+        adata._inplace_subset_var(np.asarray((adata.X > 0).sum(axis=0)).ravel() >= reading.min_cells)
     if 0 in adata.shape:
         raise MatrixError(
             f"no cell or no gene passes the filter (of {before[0]} cells x {before[1]} genes).",
@@ -320,32 +351,30 @@ def _filter(
     found["n_genes_left_out"] = before[1] - adata.n_vars
     empty = int(np.count_nonzero(np.diff(adata.X.indptr) == 0))
     if empty:
-        warnings.warn(f"{empty} of {adata.n_obs} cells express no gene; they are kept.", C2SWarning, stacklevel=3)
+        warnings.warn(f"{empty} of {adata.n_obs} cells express no gene; they are kept.", C2SWarning, stacklevel=4)
 
 
-def _steps(kind: MatrixKind, normalise: Normalise, target_sum: float) -> tuple[str, float] | tuple[()]:
+def _step(kind: MatrixKind, reading: Reading) -> dict[str, Any]:
     """Return the one operation that brings this kind of matrix to log1p of normalised counts, if it needs one."""
-    if normalise == "never":
-        return ()
-    if normalise == "always" or kind.name == "counts":
-        return ("normalise_total", target_sum)
+    if reading.normalise == "never":
+        return {}
+    if reading.normalise == "always" or kind.name in {"counts", "fractional"}:
+        return {"operation": "normalise_total", "value": float(reading.target_sum)}
     if kind.name == "normalised":
-        return ("log1p", 1.0)
+        return {"operation": "log1p", "value": 1.0}
     if kind.name in _LOGS:
-        return ("multiply", _LOGS[kind.name])
-    return ()
+        return {"operation": "multiply", "value": _LOGS[kind.name]}
+    return {}
 
 
-def _normalise(adata: AnnData, steps: tuple[str, float] | tuple[()]) -> None:
-    if not steps:
-        return
-    import scanpy as sc
-
-    operation, value = steps
-    if operation == "multiply":
-        adata.X.data *= np.float32(value)
-        return
-    if operation == "normalise_total":
-        sc.pp.normalize_total(adata, target_sum=value)
-    adata.uns.pop("log1p", None)  # a trace of an earlier log1p would make scanpy warn of a second
-    sc.pp.log1p(adata)
+def _scale(kind: MatrixKind, step: Mapping[str, Any]) -> str:
+    """Say in words what the values are now."""
+    match step.get("operation"):
+        case "normalise_total":
+            return f"log1p of counts scaled to {step['value']:g} a cell"
+        case "log1p":
+            return "log1p of the normalised values of the file"
+        case "multiply":
+            return f"log1p, from the {kind.name} of the file"
+        case _:
+            return f"{kind.words}, as in the file"

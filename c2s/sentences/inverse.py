@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from c2s.errors import ConfigError, InputFileError, MatrixError, SentenceError
 from c2s.files import atomic_output
 from c2s.prompts import stable_hash
-from c2s.sentences.matrix_kind import matrix_kind
+from c2s.sentences.matrix_kind import matrix_kind, refuse_mixed
 from c2s.sentences.parse import parse_sentences
 from c2s.sentences.ranks import Moments, ranked_values
 from c2s.sentences.table import CellSentences
@@ -117,6 +117,8 @@ class RankExpressionModel:
         if top_k is not None and top_k < 1:
             raise ConfigError("RankExpressionModel.fit", [f"top_k={top_k} is below 1"], fix="pass None or more.")
         kind = matrix_kind(adata, layer)
+        if expects == "normalised":
+            refuse_mixed(kind, "the matrix")
         if kind.name == "counts" and expects == "normalised":
             raise MatrixError(
                 "the model maps ranks to normalised expression, and these are raw counts.",
@@ -124,7 +126,8 @@ class RankExpressionModel:
             )
         held_out = _held_out(adata, test_fraction, seed)
         fit, test = Moments(), Moments()
-        for pairs in ranked_values(adata, layer=layer, top_k=top_k, chunk_size=chunk_size):
+        checked = kind.name if expects == "normalised" else None
+        for pairs in ranked_values(adata, layer=layer, top_k=top_k, chunk_size=chunk_size, kind=checked):
             in_test = held_out[pairs.cells]
             fit.add(pairs.ranks[~in_test], pairs.values[~in_test])
             test.add(pairs.ranks[in_test], pairs.values[in_test])

@@ -338,6 +338,40 @@ def first_fraction(values):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def other_kind(indptr, values, counts, lenient):  # type: ignore[no-untyped-def]
+    """Return the first row that is of another kind than the matrix, or -1.
+
+    Parameters
+    ----------
+    indptr, values
+        The rows as CSR arrays.
+    counts
+        Whether the matrix holds counts, whose rows have few fractions; else it holds logarithms, whose rows of
+        three values or more have some.
+    lenient
+        Of logarithms to another base than e, which are whole numbers now and then: only rows that reach 5 count.
+    """
+    for i in range(indptr.size - 1):
+        n, fractions, highest = 0, 0, 0.0
+        for j in range(indptr[i], indptr[i + 1]):
+            value = values[j]
+            if value == 0:
+                continue
+            n += 1
+            if value != np.floor(value):
+                fractions += 1
+                if not counts:
+                    break
+            highest = max(highest, value)
+        if counts:
+            if fractions >= 3 and 2 * fractions >= n:
+                return i
+        elif not fractions and n >= 3 and (not lenient or highest >= 5):
+            return i
+    return -1
+
+
+@kernel
 def sort_values(indptr, indices, data, top_k, values, ranks, n_kept):  # type: ignore[no-untyped-def]
     """Write the positive values of each row, highest first, with their ranks from 1.
 

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from c2s.errors import MatrixError
-from c2s.sentences.matrix import Rows, row_chunks
+from c2s.sentences.features import features_of
+from c2s.sentences.matrix import Rows
+from c2s.sentences.matrix_kind import checked_chunks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,30 +43,39 @@ class Pairs:
 
 
 def ranked_values(
-    adata: AnnData, *, layer: str | None = None, top_k: int | None = None, chunk_size: int | None = None
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    top_k: int | None = None,
+    chunk_size: int | None = None,
+    kind: str | None = None,
 ) -> Iterator[Pairs]:
-    """Yield the positive values of each chunk of cells with their ranks.
+    """Yield the positive values of each chunk of cells with their ranks; columns that are no genes are left out.
 
     Which of two equal values has the lower rank makes no difference here, so ties need no breaking.
 
     Raises
     ------
     MatrixError
-        A cell has a negative, infinite or NaN value; it is named.
+        A cell has a negative, infinite or NaN value, or is of another kind than `kind` (see
+        `c2s.sentences.matrix_kind.checked_chunks`); it is named.
     """
     from c2s.sentences.jit import in_threads
 
+    genes = features_of(adata.var_names, adata.var).genes
+    n_genes = adata.n_vars if genes is None else len(genes)
+
     def work(rows: Rows) -> Pairs:
-        return _pairs(adata, rows, top_k or adata.n_vars)
+        return _pairs(adata, rows, n_genes, top_k or n_genes)
 
-    yield from in_threads(work, row_chunks(adata, layer, chunk_size or _CHUNK))
+    yield from in_threads(work, checked_chunks(adata, layer, chunk_size or _CHUNK, kind=kind, genes=genes))
 
 
-def _pairs(adata: AnnData, rows: Rows, top_k: int) -> Pairs:
+def _pairs(adata: AnnData, rows: Rows, n_genes: int, top_k: int) -> Pairs:
     from c2s.sentences import kernels
 
     for source in (rows, None):
-        checked = source or rows.canonical(adata.n_vars)
+        checked = source or rows.canonical(n_genes)
         n = int(checked.indptr[-1])
         values, ranks = np.empty(n, np.float64), np.empty(n, np.int32)
         n_kept = np.empty(len(checked), np.int32)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from c2s.errors import GeneError
+from c2s.sentences.features import Features, features_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
-_ENSEMBL = r"^ENS[A-Z]{0,5}[EGTP]\d{8,}(\.\d+)?$"
+#: Names that are no gene symbols, by what they are. RE2.
+_NO_SYMBOLS = {
+    "Ensembl ids": r"^ENS[A-Z]{0,5}[EGTP]\d{8,}(\.\d+)?$",
+    "Ensembl ids joined with symbols": r"^ENS[A-Z]{0,5}G\d{8,}(\.\d+)?[_|:-]|[_|:-]ENS[A-Z]{0,5}G\d{8,}(\.\d+)?$",
+    "numbers (of rows, or Entrez ids)": r"^[VX]?\d+(\.0)?$",
+    "cell barcodes": r"(^|[^A-Za-z])[ACGTN]{8,}|[ACGT]{14,}",
+    "genomic ranges": r"^(chr[\w.]+|\d{1,2}|[XY]|MT|GL\d+\.\d+|KI\d+\.\d+)[-:_]\d{2,}[-:_]\d{2,}$",
+    "accession numbers": r"^[NX][MRP]_\d+(\.\d+)?$|^([OPQ]\d[A-Z\d]{3}\d|[A-NR-Z]\d[A-Z][A-Z\d]{2}\d)$",
+    "ids of a database": r"^(FBgn\d+|WBGene\d+|ZDB-GENE-[\d-]+|(HGNC|MGI|RGD|ENTREZ|NCBI|entrez|ncbi):?_?\d+)$",
+    "ids of probes": r"^(\d+(_[a-z]+)?_at|AFFX-.*|ILMN_\d+|A_\d+_P\d+|cg\d{8})$",
+}
 #: Columns of ``var`` that commonly hold symbols, in the order they are proposed.
 _SYMBOL_COLUMNS = (
     "symbol",
@@ -28,6 +40,10 @@ _SYMBOL_COLUMNS = (
     "gene_name",
     "gene_short_name",
 )
+#: Genes that nearly every dataset of human or mouse has: rows called so are genes, not cells.
+_USUAL = {"ACTB", "B2M", "EEF1A1", "FTH1", "FTL", "GAPDH", "MALAT1", "RPL13", "RPLP0", "RPS27", "TMSB4X", "UBC"}
+#: Longer names than this are no symbols, and would not fit the tables of the kernels.
+_LONGEST = 200
 _MAX_GENES = 1 << 24  # the kernels keep a symbol's rank in 24 bits
 _NAMED = 5
 
@@ -40,9 +56,12 @@ class Words:
     ----------
     names
         Arrow string array ``[genes]``, in column order.
+    features
+        What the columns of the matrix are; ``features.genes`` are the columns that the names belong to.
     """
 
     names: pa.StringArray
+    features: Features = field(default_factory=Features)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -101,7 +120,7 @@ def string_buffers(
 
 
 def matrix_words(adata: AnnData, *, symbols: str | None = None, uppercase: bool = False) -> Words:
-    """Return the words of `adata`'s columns.
+    """Return the words of those columns of `adata` that are genes (see `c2s.sentences.features`).
 
     Parameters
     ----------
@@ -115,8 +134,9 @@ def matrix_words(adata: AnnData, *, symbols: str | None = None, uppercase: bool 
     Raises
     ------
     GeneError
-        There is no gene, the column is missing, or a symbol is an Ensembl id (most of them), empty, duplicated,
-        holds white space, or collides when upper-cased.
+        There is no gene, the column is missing, most names are no symbols (Ensembl or Entrez ids, row numbers,
+        barcodes, genomic ranges, ...), or a symbol is empty, duplicated, holds white space, or collides when
+        upper-cased.
     """
     if adata.n_vars == 0:
         raise GeneError("the matrix has no genes (no columns).", fix="check how it was filtered or transposed.")
@@ -128,13 +148,41 @@ def matrix_words(adata: AnnData, *, symbols: str | None = None, uppercase: bool 
         values = adata.var[symbols]
     else:
         columns = ", ".join(map(str, adata.var.columns)) or "none"
-        raise GeneError(f"var has no column {symbols!r}; it has {columns}.", fix="name one of them as symbols=.")
-    return check_words(
-        values, where=f"var[{symbols!r}]" if symbols else "var_names", uppercase=uppercase, var=adata.var
-    )
+        raise GeneError(
+            f"var has no column {symbols!r}; it has {columns}.", fix="name one of them as symbols= (--symbols)."
+        )
+    where = f"var[{symbols!r}]" if symbols else "var_names"
+    return table_words(adata.var, list(values), where=where, uppercase=uppercase, rows=adata.obs_names)
 
 
-def check_words(values: Any, *, where: str, uppercase: bool = False, var: Any = None) -> Words:
+def table_words(
+    var: pd.DataFrame, names: Sequence[Any], *, where: str, uppercase: bool = False, rows: Iterable[Any] = ()
+) -> Words:
+    """Return the words of a matrix of which only ``var`` is at hand; see `matrix_words`.
+
+    Parameters
+    ----------
+    var
+        One row per column of the matrix.
+    names
+        Their names.
+    where
+        What errors call the place that the names come from.
+    uppercase
+        Upper-case the symbols.
+    rows
+        Names of (some of) the rows, to tell a matrix that is transposed.
+    """
+    features = features_of(names, var)
+    if features.genes is not None:
+        names = [names[i] for i in features.genes]
+    words = check_words(names, where=where, uppercase=uppercase, var=var, rows=rows)
+    return Words(words.names, features)
+
+
+def check_words(
+    values: Any, *, where: str, uppercase: bool = False, var: Any = None, rows: Iterable[Any] = ()
+) -> Words:
     """Check gene symbols and return them as `Words`; see `matrix_words`."""
     names = pa.array([None if _missing(v) else str(v) for v in values], pa.string())
     if names.null_count:
@@ -142,19 +190,20 @@ def check_words(values: Any, *, where: str, uppercase: bool = False, var: Any = 
             f"{names.null_count} gene(s) in {where} have no symbol, first that at {_first(pc.is_null(names))}.",
             fix="drop these columns, or fill them: adata = adata[:, adata.var[column].notna()].",
         )
-    blank = pc.match_substring_regex(names, r"\s|^$|\x00")
-    if pc.any(blank).as_py():
+    texts = names.to_pylist()
+    # What str.split makes of it is what every reader of a sentence makes of it.
+    if blank := [text for text in texts if text.split() != [text] or not text.isprintable()]:
         raise GeneError(
-            f"{_quoted(names.filter(blank))} in {where} is empty or holds white space, which separates words.",
+            f"{_quoted(blank)} in {where} is empty or holds white space, which separates words, or a character "
+            "that is not seen.",
             fix="rename these genes, e.g. replace spaces by '-'.",
         )
-    ensembl = pc.sum(pc.match_substring_regex(names, _ENSEMBL)).as_py() or 0  # None where there is no name
-    if ensembl > len(names) / 2:
+    if long := [text for text in texts if len(text.encode()) > _LONGEST]:
         raise GeneError(
-            f"{ensembl} of {len(names)} names in {where} are Ensembl ids (first {names[0].as_py()!r}), "
-            "where gene symbols are expected.",
-            fix=f"pass the column of var that holds symbols: symbols={_proposal(var)!r} (--symbols).",
+            f"{len(long)} name(s) in {where} have more than {_LONGEST} bytes, first {long[0][:40]!r}...",
+            fix="give gene symbols.",
         )
+    _refuse_other_names(names, where, var, rows)
     _refuse_duplicates(names, where)
     if uppercase:
         upper = pc.utf8_upper(names)
@@ -171,6 +220,57 @@ def check_words(values: Any, *, where: str, uppercase: bool = False, var: Any = 
             )
         names = upper
     return Words(names)
+
+
+def no_symbols(names: pa.StringArray) -> tuple[int, str, str]:
+    """Return how many names are no symbols, what most of these are, and the first of those."""
+    masks = {kind: pc.match_substring_regex(names, pattern) for kind, pattern in _NO_SYMBOLS.items()}
+    counts = {kind: pc.sum(mask).as_py() or 0 for kind, mask in masks.items()}  # None where there is no name
+    most = max(counts, key=lambda kind: counts[kind])
+    if not counts[most]:
+        return 0, "", ""
+    n = int(np.logical_or.reduce([np.asarray(mask) for mask in masks.values()]).sum())
+    return n, most, str(names.filter(masks[most])[0].as_py())
+
+
+def usual_genes(names: Iterable[Any]) -> int:
+    """Return how many of a few genes that every dataset of human or mouse has are among some names."""
+    return len(_USUAL.intersection(str(name).upper() for name in names))
+
+
+def symbol_columns(var: Any) -> list[str]:
+    """Return the columns of ``var`` whose values look like gene symbols, those with a usual name first."""
+    found = []
+    for column in [] if var is None else var.columns:
+        values = [str(v) for v in var[column].astype(object) if not _missing(v)]
+        texts = pa.array(values, pa.string())
+        letters = pc.sum(pc.match_substring_regex(texts, r"^[A-Za-z][^\s]{0,40}$")).as_py() or 0
+        if 2 * len(set(values)) > len(var) and 2 * letters > len(var) and 2 * no_symbols(texts)[0] <= len(values):
+            found.append(str(column))
+    usual = {name: i for i, name in enumerate(_SYMBOL_COLUMNS)}
+    return sorted(found, key=lambda column: usual.get(column.lower(), len(usual)))
+
+
+def _refuse_other_names(names: pa.StringArray, where: str, var: Any, rows: Iterable[Any]) -> None:
+    n, kind, first = no_symbols(names)
+    if 2 * n <= len(names):
+        return
+    columns = [column for column in symbol_columns(var) if f"[{column!r}]" not in where]
+    if usual_genes(rows) >= 3:
+        fix = "the genes are in its rows: turn it around, adata.T.write_h5ad(...), or write cells x genes."
+    elif columns:
+        others = "".join(f", or {column!r}" for column in columns[1:3])
+        fix = (
+            f"pass the column of var that holds symbols: symbols={columns[0]!r} (--symbols {columns[0]}){others}."
+        )
+    elif "joined" in kind:
+        fix = "take the ids away: strip=('ensembl',) (--strip ensembl)."
+    else:
+        fix = "write gene symbols into a column of var, and name it: symbols='COLUMN' (--symbols COLUMN)."
+    raise GeneError(
+        f"{n} of {len(names)} names in {where} are {kind} (first {first!r}), where gene symbols are expected.",
+        fix=fix,
+    )
 
 
 def _refuse_duplicates(names: pa.StringArray, where: str) -> None:
@@ -194,12 +294,3 @@ def _first(mask: pa.BooleanArray) -> int:
 def _quoted(values: Sequence[Any] | pa.Array) -> str:
     shown = [repr(v.as_py() if hasattr(v, "as_py") else v) for v in values[:_NAMED]]
     return ", ".join(shown) + (f" and {len(values) - _NAMED} more" if len(values) > _NAMED else "")
-
-
-def _proposal(var: Any) -> str:
-    columns = [] if var is None else [str(c) for c in var.columns]
-    for known in _SYMBOL_COLUMNS:
-        for column in columns:
-            if column.lower() == known:
-                return column
-    return "COLUMN"

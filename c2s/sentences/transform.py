@@ -15,8 +15,8 @@ from c2s import __version__
 from c2s.errors import C2SWarning, ConfigError, MatrixError
 from c2s.progress import progress
 from c2s.prompts import stable_hash
-from c2s.sentences.matrix import Rows, on_read, reading_notes, row_chunks
-from c2s.sentences.matrix_kind import matrix_kind
+from c2s.sentences.matrix import Rows, on_read, reading_notes
+from c2s.sentences.matrix_kind import checked_chunks, matrix_kind, refuse_mixed
 from c2s.sentences.symbols import Words, matrix_words
 from c2s.sentences.table import CellSentences, obs_table, vocabulary_table
 
@@ -27,8 +27,6 @@ TieBreak = Literal["gene", "random"]
 Expects = Literal["normalised", "counts", "any"]
 
 _CHUNK = 1024
-#: Values of whole numbers after which a matrix is taken for counts without reading the rest.
-_ENOUGH = 100_000
 
 
 def to_cell_sentences(
@@ -47,8 +45,9 @@ def to_cell_sentences(
 ) -> CellSentences:
     """Write each cell as its genes, highest expression first (section 4.2).
 
-    Only genes with a value above 0 become words. A cell's sentence is a function of that cell, and of the options,
-    alone: not of its row, its neighbours, the order of the columns or the chunks it is read in.
+    Only genes with a value above 0 become words; columns that ``var`` or their names show to be no genes
+    (antibodies, hashtags, guides, spike-ins, peaks) become none. A cell's sentence is a function of that cell, and
+    of the options, alone: not of its row, its neighbours, the order of the columns or the chunks it is read in.
 
     Parameters
     ----------
@@ -73,7 +72,7 @@ def to_cell_sentences(
     expects
         What the values must be. The sentences of counts and of normalised values are the same, but a model that
         maps ranks back to expression is not, so that a mistake is refused here: ``"normalised"`` refuses a matrix
-        of whole numbers, ``"counts"`` any other, ``"any"`` takes both.
+        of whole numbers, or whose cells are of two kinds, ``"counts"`` one with fractions; ``"any"`` takes all.
     chunk_size
         Cells per chunk; changes memory and speed, never the result.
     show_progress
@@ -87,9 +86,9 @@ def to_cell_sentences(
     Raises
     ------
     MatrixError
-        NaN, infinite or negative values (the cell is named), no cells, the wrong kind of values.
+        NaN, infinite or negative values (the cell is named), no cells, the wrong kind of values, or two kinds.
     GeneError
-        Ensembl ids, duplicated, colliding, empty or spaced symbols.
+        Names that are no symbols (ids, row numbers, barcodes), duplicated, colliding, empty or spaced symbols.
     ObsError
         A column is missing or has a reserved name, or cell ids are not unique.
     ConfigError
@@ -98,8 +97,8 @@ def to_cell_sentences(
     Warns
     -----
     C2SWarning
-        Some cells are empty (counted), `top_k` exceeds the number of genes, or the values are not log1p but
-        another logarithm or none.
+        Some cells are empty, or some columns no genes (counted), `top_k` exceeds the number of genes, or the
+        values are not log1p but another logarithm or none.
     """
     stream = SentenceStream(
         adata,
@@ -148,13 +147,9 @@ class SentenceStream:
                 stacklevel=3,
             )
         self._kind = matrix_kind(adata, layer)
-        if self._kind.name in {"normalised", "log2", "log10"} and expects == "normalised":
-            warnings.warn(
-                f"the values are {self._kind.name}, not log1p ({self._kind.evidence}); the sentences "
-                "are the same, but a rank-expression model has this unit. c2s.read_cells brings them to log1p.",
-                C2SWarning,
-                stacklevel=3,
-            )
+        if expects == "normalised":
+            refuse_mixed(self._kind, "X" if layer is None else f"layer {layer!r}")
+        self._warn()
         self._obs, self._renamed = obs_table(adata.obs, obs_columns)
         # A chunk's text must fit the 32-bit offsets of an Arrow string array.
         longest = int(self._words.word_bytes.max()) + 1
@@ -163,7 +158,27 @@ class SentenceStream:
         self._options |= {"uppercase": uppercase, "symbols": symbols, "expects": expects}
         self._n_cells = np.zeros(len(self._words), np.int64)
         self._n_empty = 0
-        self._values = _ValueKind(expects)
+        if expects == "normalised" and self._kind.name == "counts":
+            raise MatrixError(
+                "every value is a whole number: these are raw counts, where normalised expression is expected.",
+                fix="read the file with c2s.read_cells, or use sc.pp.normalize_total and sc.pp.log1p; "
+                "expects='any' takes them as they are.",
+            )
+
+    def _warn(self) -> None:
+        """Say what is left out, and what the values are where that was not said when the cells were read."""
+        if "done" in reading_notes(self._adata):
+            return
+        told = []
+        if self._words.features.others:
+            told.append(f"features that are no genes make no words: {self._words.features}.")
+        if self._expects == "normalised" and self._kind.name in {"fractional", "normalised", "log2", "log10"}:
+            told.append(
+                f"the values are {self._kind.words}, not log1p ({self._kind.evidence}); the sentences "
+                "are the same, but a rank-expression model has this unit. c2s.read_cells brings them to log1p."
+            )
+        for text in told:
+            warnings.warn(text, C2SWarning, stacklevel=4)
 
     @property
     def schema(self) -> pa.Schema:
@@ -184,17 +199,19 @@ class SentenceStream:
         rank = _Ranker(self._words, self._top_k)
         if self._tie_break == "random":
             rank.shuffle_ties(self._obs["cell_id"].to_pylist(), self._seed)
-        chunks = row_chunks(self._adata, self._layer, self._chunk)
+        kind = self._kind.name if self._expects == "normalised" else None
+        genes = self._words.features.genes
+        chunks = checked_chunks(self._adata, self._layer, self._chunk, kind=kind, genes=genes)
         with progress("sentences", self.n_cells, enabled=show_progress) as advance:
             for rows, piece in in_threads(lambda rows: (rows, rank(rows)), chunks):
-                if piece.problem:
-                    self._refuse(piece.problem, rows.start + piece.row)
-                self._values.see(piece, self._obs["cell_id"])
+                if piece.sentences is None:
+                    self._refuse(rows.start + piece.row)
+                if self._expects == "counts":
+                    self._refuse_fraction(rows)
                 self._n_cells += piece.n_cells
                 self._n_empty += int(np.count_nonzero(piece.n_genes == 0))
                 advance(len(rows))
                 yield self._batch(rows, piece)
-        self._values.decide()
         if self._n_empty:
             warnings.warn(
                 f"{self._n_empty} of {self.n_cells} cells express no gene; their sentences are empty.",
@@ -228,34 +245,36 @@ class SentenceStream:
         arrays[1:1] = [piece.sentences, pa.array(piece.n_genes, pa.int32())]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def _refuse(self, problem: str, row: int) -> None:
-        cell = self._obs["cell_id"][row].as_py()
+    def _cell(self, row: int) -> str:
+        return str(self._obs["cell_id"][row].as_py())
+
+    def _refuse(self, row: int) -> None:
         where = "X" if self._layer is None else f"layer {self._layer!r}"
-        fixes = {
-            "negative": "sentences need expression, not scaled values: use the layer or adata.raw with the values "
-            "before sc.pp.scale, or read the file with c2s.read_cells.",
-            "NaN": "find out where it comes from, or set it to 0: np.nan_to_num(adata.X.data, copy=False).",
-            "infinite": "find out where it comes from; log of 0 and division by 0 are the usual causes.",
-            "out of range": "build the matrix again; its column indices exceed the number of genes.",
-        }
-        what = "an index" if problem == "out of range" else "a value"
         raise MatrixError(
-            f"cell {cell!r} (row {row}) has {what} that is {problem} in {where}.", fix=fixes[problem]
+            f"cell {self._cell(row)!r} (row {row}) has an index that is out of range in {where}.",
+            fix="build the matrix again; its column indices exceed the number of genes.",
         )
+
+    def _refuse_fraction(self, rows: Rows) -> None:
+        from c2s.sentences import kernels
+
+        first = int(kernels.first_fraction(rows.data[: rows.indptr[-1]]))
+        if first >= 0:
+            row = rows.start + int(np.searchsorted(rows.indptr, first, side="right")) - 1
+            raise MatrixError(
+                f"cell {self._cell(row)!r} has a value that is not a whole number, where raw counts are expected.",
+                fix="name the layer that holds counts, or pass expects='normalised'.",
+            )
 
 
 @dataclass
 class _Piece:
-    """Sentences of one chunk, or the problem that stopped it."""
+    """Sentences of one chunk; without them, the row that has no sentence."""
 
     row: int = 0
-    problem: str = ""
-    start: int = 0
     sentences: pa.StringArray | None = None
     n_genes: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     n_cells: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
-    n_values: int = 0
-    fraction_row: int = -1
 
 
 class _Ranker:
@@ -279,13 +298,7 @@ class _Ranker:
         piece = self._rank(rows, kernels)
         if piece is None:
             piece = self._rank(rows.canonical(len(self.words)), kernels)
-        if piece is None:
-            return _Piece(0, "out of range")
-        fraction = int(kernels.first_fraction(rows.data[: rows.indptr[-1]]))
-        piece.start, piece.n_values = rows.start, int(rows.indptr[-1])
-        if fraction >= 0:
-            piece.fraction_row = int(np.searchsorted(rows.indptr, fraction, side="right")) - 1
-        return piece
+        return piece or _Piece()
 
     def _rank(self, rows: Rows, kernels: Any) -> _Piece | None:
         words = self.words
@@ -314,45 +327,13 @@ class _Ranker:
         if status == kernels.NOT_CANONICAL:
             return None
         if status != kernels.FINE:
-            problems = {kernels.NOT_A_NUMBER: "NaN", kernels.INFINITE: "infinite", kernels.NEGATIVE: "negative"}
-            return _Piece(int(row), problems.get(status, "out of range"))
+            return _Piece(int(row))
         text = np.empty(int(n_bytes) + int(n_order) + 16, np.uint8)
         offsets = np.empty(len(rows) + 1, np.int32)
         starts, letters = words.letters
         end = int(kernels.write_words(order[:n_order], n_genes, words.packed, starts, letters, text, offsets))
         sentences = pa.StringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(text[:end]))
         return _Piece(sentences=sentences, n_genes=n_genes, n_cells=n_cells)
-
-
-class _ValueKind:
-    """Whether the values seen so far are whole numbers, against what was expected."""
-
-    def __init__(self, expects: Expects) -> None:
-        self.expects = expects
-        self.fractions = False
-        self.n_values = 0
-
-    def see(self, piece: _Piece, cell_ids: pa.ChunkedArray) -> None:
-        """Take note of a chunk; refuse as soon as it is certain that the kind is wrong."""
-        self.n_values += piece.n_values
-        self.fractions |= piece.fraction_row >= 0
-        if self.expects == "counts" and piece.fraction_row >= 0:
-            cell = cell_ids[piece.start + piece.fraction_row].as_py()
-            raise MatrixError(
-                f"cell {cell!r} has a value that is not a whole number, where raw counts are expected.",
-                fix="name the layer that holds counts, or pass expects='normalised'.",
-            )
-        if self.n_values >= _ENOUGH:
-            self.decide()
-
-    def decide(self) -> None:
-        """Refuse whole numbers where normalised values are expected."""
-        if self.expects == "normalised" and self.n_values and not self.fractions:
-            raise MatrixError(
-                "every value is a whole number: these are raw counts, where normalised expression is expected.",
-                fix="read the file with c2s.read_cells, or use sc.pp.normalize_total and sc.pp.log1p; "
-                "expects='any' takes them as they are.",
-            )
 
 
 def _check_options(top_k: int | None, tie_break: str, expects: str, chunk_size: int | None) -> None:

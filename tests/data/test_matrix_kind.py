@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
 import c2s
 from c2s.data import matrix_kind
+from c2s.errors import MatrixError
 
 
 def kind(values: np.ndarray) -> str:
@@ -48,12 +52,69 @@ def test_values_that_are_no_multiples_are_told_by_equal_totals():
     assert kind(np.log10(1 + values)) == "log10"
 
 
-def test_without_any_sign_the_size_of_the_values_decides():
+def test_without_any_sign_the_totals_decide_and_it_is_a_guess():
     rng = np.random.default_rng(0)
-    values = rng.gamma(0.6, 1.0, (60, 200)) * rng.uniform(0.1, 2, (60, 1))
-    assert kind(values) == "log1p"
-    assert "assumed" in matrix_kind(ad.AnnData(sp.csr_matrix(values))).evidence
-    assert kind(values * 100) == "normalised"
+    even = rng.gamma(0.6, 1.0, (60, 200)) * rng.uniform(0.8, 1.2, (60, 1))
+    deep = rng.gamma(0.6, 1.0, (60, 200)) * rng.uniform(0.1, 4, (60, 1))
+    for values, name, says in (
+        (np.log1p(even), "log1p", "without a sign"),
+        (deep, "fractional", "would differ wildly"),
+        (deep * 100, "fractional", "too high for a logarithm"),
+    ):
+        found = matrix_kind(ad.AnnData(sp.csr_matrix(values)))
+        assert (found.name, found.guess) == (name, True)
+        assert says in found.evidence
+
+
+def test_corrected_counts_are_counts_also_where_some_cells_were_left(counts):
+    rng = np.random.default_rng(2)
+    dense = counts.X.toarray() * rng.uniform(0.3, 0.6, counts.shape)
+    found = matrix_kind(ad.AnnData(sp.csr_matrix(dense)))
+    assert (found.name, found.guess) == ("fractional", True)
+    dense[:20] = counts.X.toarray()[:20]
+    assert kind(dense) == "fractional"
+    few = counts.X.toarray() + 0.0
+    few[3, few[3] > 0] -= [0.25, *[0] * (np.count_nonzero(few[3]) - 1)]
+    assert kind(few) == "fractional"
+
+
+@pytest.mark.parametrize("name", ["log1p", "log2", "log10", "normalised"])
+@pytest.mark.parametrize("which", [slice(0, 30), slice(20, 23), slice(None, None, 3)])
+def test_cells_of_two_kinds_are_told_and_named(counts, normal, name, which):
+    divisor = {"log1p": 1.0, "log2": np.log(2), "log10": np.log(10)}
+    values = normal if name == "normalised" else np.log1p(normal) / divisor[name]
+    values[which] = counts.X.toarray()[which]
+    adata = ad.AnnData(sp.csr_matrix(values), obs=counts.obs[[]].assign(batch="a"))
+    adata.obs.loc[adata.obs_names[which], "batch"] = "b"
+    found = matrix_kind(adata)
+    assert found.name == "mixed"
+    named = re.search(r"cells (\d+) \((.*?)(, ...)?\) hold whole numbers", found.evidence)
+    # Of other logarithms, a cell of few counts could be one too.
+    assert int(named[1]) == len(adata.obs_names[which]) or name in {"log2", "log10"}
+    assert set(re.findall(r"'(\w+)'", named[2])) <= set(adata.obs_names[which])
+    assert found.evidence.endswith("obs['batch'] tells them apart")
+
+
+def test_a_cell_of_another_kind_that_no_sample_holds_is_refused_as_it_is_read(counts, normal, write):
+    for base, other, says in (
+        (np.log1p(normal), counts.X.toarray(), "holds counts, .* while other cells hold log1p"),
+        (counts.X.toarray(), np.log1p(normal), "holds fractions, while other cells hold counts"),
+        (np.log1p(normal), normal + 0.25, "holds .*too high for a logarithm, while other cells hold log1p"),
+    ):
+        values = np.vstack([base] * 10)
+        values[209] = other[29]
+        path = write(ad.AnnData(sp.csr_matrix(values.astype(np.float32)), var=counts.var), f"{len(says)}.h5ad")
+        for backed in (False, True):
+            with pytest.raises(MatrixError, match=rf"cell '209' .row 209. of X {says}"):
+                c2s.to_cell_sentences(c2s.read_cells(path, backed=backed))
+        c2s.read_cells(path, normalise="always")  # somebody has looked
+
+
+def test_what_is_no_gene_does_not_change_the_kind(counts, normal):
+    values = np.hstack([np.log1p(normal), np.full((60, 2), 300.0)])
+    names = [*counts.var_names, "CD3_TotalSeqB", "CD4_TotalSeqB"]
+    adata = ad.AnnData(sp.csr_matrix(values), var=pd.DataFrame(index=names))
+    assert matrix_kind(adata).name == "log1p"
 
 
 def test_counts_scaled_and_empty(counts, normal):

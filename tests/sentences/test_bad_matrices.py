@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 import c2s
 from c2s.errors import C2SError, GeneError, MatrixError, ObsError
-from c2s.sentences.matrix import matrix_of, row_chunks
+from c2s.sentences.matrix import matrix_of, raw_chunks
 
 
 def with_value(adata: ad.AnnData, value: float, row: int = 7) -> ad.AnnData:
@@ -54,18 +54,6 @@ def test_raw_counts_where_normalised_values_are_expected(make_cells):
     assert counted.table.equals(c2s.to_cell_sentences(adata, expects="any").table)
     with pytest.raises(MatrixError, match="raw counts"):
         c2s.RankExpressionModel.fit(adata)
-
-
-def test_raw_counts_are_noticed_before_a_large_matrix_is_read_to_its_end(make_cells, monkeypatch):
-    monkeypatch.setattr(c2s.sentences.transform, "_ENOUGH", 50)
-    monkeypatch.setenv("C2S_THREADS", "1")
-    adata = make_cells()
-    adata.X.data = np.ceil(adata.X.data)
-    batches = []
-    stream = c2s.sentences.SentenceStream(adata, chunk_size=4)
-    with pytest.raises(MatrixError, match="raw counts"):
-        batches.extend(stream.batches())
-    assert len(batches) < 5
 
 
 def test_normalised_values_where_counts_are_expected(make_cells):
@@ -118,13 +106,13 @@ def test_each_way_an_indptr_can_be_broken_is_refused(indptr):
     assert c2s.to_cell_sentences(adata).table["cell_sentence"].to_pylist() == ["A B"] * 3
     adata.X.indptr = np.array(indptr, np.int32)
     with pytest.raises(MatrixError, match="indptr is broken"):
-        list(row_chunks(adata, None, 10))
+        list(raw_chunks(adata, None, 10))
 
 
 def test_values_of_a_layer_are_refused_by_its_name(make_cells):
     adata = make_cells()
     adata.layers["scaled"] = adata.X - adata.X.multiply(2)
-    with pytest.raises(MatrixError, match="negative in layer 'scaled'"):
+    with pytest.raises(MatrixError, match=r"negative .-0.7\d+. in layer 'scaled'"):
         c2s.to_cell_sentences(adata, layer="scaled")
 
 
@@ -153,12 +141,15 @@ def test_ensembl_ids_name_the_column_with_symbols(make_cells):
         (["gene_name", "symbol"], "symbol"),
         (["gene_short_name", "Gene_Symbols", "biotype"], "Gene_Symbols"),
         (["biotype"], "COLUMN"),
+        (["chromosome", "my_names"], "my_names"),
     ],
 )
 def test_the_likeliest_column_of_symbols_is_proposed(make_cells, columns, proposed):
     adata = make_cells(3, 4)
     for column in columns:
-        adata.var[column] = ["A", "B", "C", "D"]
+        adata.var[column] = (
+            ["A", "B", "C", "D"] if column not in ("biotype", "chromosome") else ["1", "1", "2", "X"]
+        )
     adata.var_names = [f"ENSG{i:011d}" for i in range(4)]
     with pytest.raises(GeneError) as caught:
         c2s.to_cell_sentences(adata)

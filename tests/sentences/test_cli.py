@@ -105,7 +105,7 @@ def test_existing_outputs_are_kept_unless_told_otherwise(counts_file, tmp_path, 
     [
         (["gone.h5ad", "out.parquet"], "there is no file"),
         (["in.h5ad", "out.parquet", "--genes", "0"], "--genes 0 is below 1"),
-        (["in.h5ad", "out.parquet", "--layer", "x"], "has no layers/x"),
+        (["in.h5ad", "out.parquet", "--layer", "x"], "has no layer 'x'"),
         (["in.h5ad", "out.parquet", "--symbols", "x"], "var has no column 'x'"),
         (["in.h5ad", "out.parquet", "--normalise", "x"], "normalise must be one of"),
         (["in.h5ad", "out.parquet", "--tie-break", "x"], "tie_break must be"),

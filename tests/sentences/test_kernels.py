@@ -143,7 +143,7 @@ def test_what_a_value_may_be(value, status, wide, run, interpreted):
 def test_symbols_of_every_length_are_written(make_cells, run, interpreted):
     if run == "interpreted":
         interpreted()
-    names = ["G" * n for n in range(1, 40)]
+    names = ["Q" * n for n in range(1, 40)]
     adata = make_cells(3, len(names), density=1.0, n_levels=1)
     adata.var_names = names
     assert c2s.to_cell_sentences(adata).table["cell_sentence"].to_pylist() == [" ".join(names)] * 3
