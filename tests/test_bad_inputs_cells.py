@@ -64,22 +64,22 @@ CASES = [
     Case(
         "unknown format",
         e.InputFileError,
-        r"a\.csv",
-        r"write_h5ad",
-        lambda d, m: c2s.read_cells(write(d, "a.csv", "x")),
+        r"a\.doc is not an .h5ad file",
+        r"convert it to one of \.h5ad",
+        lambda d, m: c2s.read_cells(write(d, "a.doc", "x")),
     ),
     Case(
         "folder that is no zarr",
         e.InputFileError,
         "not a zarr store",
-        r"\.h5ad file or a \.zarr",
+        r"name a file of cells|\.h5ad, \.zarr",
         lambda d, m: c2s.read_cells(d),
     ),
     Case(
         "missing layer",
         e.MatrixError,
-        "no layer 'counts'",
-        "name one",
+        "no layer 'counts'; it has none",
+        "leave layer out",
         lambda d, m: c2s.read_cells(h5ad(d, cells()), layer="counts"),
     ),
     Case(
@@ -135,7 +135,7 @@ CASES = [
         e.MatrixError,
         "not numbers",
         "astype",
-        lambda d, m: c2s.to_cell_sentences(ad.AnnData(np.array([["a"]]))),
+        lambda d, m: c2s.to_cell_sentences(ad.AnnData(np.array([["a"]]), var=pd.DataFrame(index=["A"]))),
     ),
     Case(
         "every cell filtered away",

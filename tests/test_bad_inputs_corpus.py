@@ -258,13 +258,13 @@ CASES = [
     Case(
         "missing layer",
         e.MatrixError,
-        "no layers/counts",
+        "no layer 'counts'",
         "layer",
         lambda d: build(d, datasets=[{"name": "x", "path": cells(d), "layer": "counts"}]),
     ),
     Case(
         "missing symbols",
-        e.ObsError,
+        e.GeneError,
         "no column 'symbol'",
         "symbols",
         lambda d: build(d, datasets=[{"name": "x", "path": cells(d), "symbols": "symbol"}]),

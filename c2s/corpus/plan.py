@@ -226,7 +226,9 @@ def _locate(dataset: DatasetSpec, spec: CorpusSpec) -> Source:
 
     found = locate_cells(dataset.path or dataset.name, strict=True)
     mapped: dict[str, Any] = dict(found.columns)
-    reader = open_cells(str(found.path), dataset.layer or found.layer, dataset.symbols or found.symbols)
+    reader = open_cells(
+        str(found.path), dataset.layer or found.layer, dataset.symbols or found.symbols, tuple(dataset.strip)
+    )
     if found.manifest is None:
         mapped = {c: c for c in COLUMNS if c in reader.column_names}
     mapped = {c: v for c, v in mapped.items() if c in COLUMNS} | dict(dataset.columns)
@@ -256,6 +258,7 @@ def _locate(dataset: DatasetSpec, spec: CorpusSpec) -> Source:
         categories=categories,
         symbols=dataset.symbols or found.symbols,
         layer=dataset.layer or found.layer,
+        strip=tuple(dataset.strip),
         n_cells=reader.n_cells,
         n_genes=reader.n_genes,
         facts=facts,

@@ -234,11 +234,9 @@ def rank_rows(
         if status != kernels.NOT_CANONICAL:
             break
     if status != kernels.FINE:
-        what = {kernels.NOT_A_NUMBER: "NaN", kernels.INFINITE: "infinite", kernels.NEGATIVE: "negative"}
         cell = reader.ids(start + int(row), start + int(row) + 1)[0]
         raise MatrixError(
-            f"cell {cell!r} of {reader.path} has a value that is {what.get(status, 'out of range')}.",
-            fix="name the layer with counts, or with normalised expression before sc.pp.scale.",
+            f"cell {cell!r} of {reader.path} has an index that is out of range.", fix="write the file again."
         )
     return order[:n], n_kept
 

@@ -42,13 +42,13 @@ class DatasetSpec(Options):
     name
         Name of a dataset (see ``c2s data list``), or what the corpus calls the file at `path`.
     path
-        An ``.h5ad`` file or a ``.zarr`` folder; relative to the specification.
+        A file of cells, of any format that `c2s.read_cells` takes; relative to the specification.
     study
         Study it belongs to; default the manifest's, or `name`.
     columns
         Standard name to a column of ``obs``, or to ``{value: constant}``; added to what the manifest maps.
-    symbols, layer
-        Column of ``var`` with gene symbols, and layer to read, where the file needs them.
+    symbols, layer, strip
+        As for `c2s.read_cells`, where the file needs them.
     tasks
         Only these of the corpus's tasks; default all.
     """
@@ -59,6 +59,7 @@ class DatasetSpec(Options):
     columns: dict[str, str | Constant] = Field(default_factory=dict)
     symbols: str | None = None
     layer: str | None = None
+    strip: list[Literal["genome", "version", "ensembl"]] = Field(default_factory=list)
     tasks: list[str] | None = None
 
     @model_validator(mode="before")
@@ -67,7 +68,7 @@ class DatasetSpec(Options):
         """Accept a name or a path where nothing else needs saying."""
         if not isinstance(value, str):
             return value
-        if value.endswith((".h5ad", ".zarr")) or "/" in value:
+        if Path(value).suffix or "/" in value:
             return {"name": Path(value).stem, "path": value}
         return {"name": value}
 

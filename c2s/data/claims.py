@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from c2s.errors import InputFileError
+from c2s.reading import refuse_missing_filters
 
 #: Bytes that the arrays of a file may claim in all before their size on disk is looked at.
 _HARMLESS = 64 << 20
@@ -70,6 +71,7 @@ def _h5ad(path: Path) -> None:
     claims: list[_Claim] = []
     groups: list[tuple[str, Any]] = []
     elsewhere: list[str] = []
+    filters: dict[int, str] = {}
 
     def visit(name: str, node: Any) -> None:
         if isinstance(node, h5py.Group):
@@ -78,6 +80,9 @@ def _h5ad(path: Path) -> None:
             if node.is_virtual or node.external:
                 elsewhere.append(name)
             claims.append(_Claim(name, node.shape, max(node.dtype.itemsize, 1), node))
+            settings = node.id.get_create_plist()
+            for place in range(settings.get_nfilters()):
+                filters.setdefault(int(settings.get_filter(place)[0]), name)
 
     def visit_link(name: str, link: Any) -> None:
         if isinstance(link, h5py.ExternalLink):
@@ -87,6 +92,7 @@ def _h5ad(path: Path) -> None:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
             file.visititems_links(visit_link)
+            refuse_missing_filters(path, filters)
             if not elsewhere:
                 _refuse_empty(path, claims, _H5AD_RATIO, lambda node: int(node.id.get_storage_size()), {})
                 _refuse_shapes(path, groups)

@@ -69,7 +69,7 @@ def refuse_other_files(path: Path) -> None:
     if not (_TABLE.search(path.name) or _MATRIX_MARKET.search(path.name) or head.startswith(b"%%MatrixMarket")):
         raise InputFileError(
             f"{path} is not an .h5ad file (it does not begin as HDF5 does), nor any other that is read.",
-            fix=f"c2s reads {FORMATS}.",
+            fix=f"convert it to one of {FORMATS}.",
         )
 
 

@@ -13,9 +13,10 @@ import pandas as pd
 
 from c2s.data.claims import refuse_false_claims
 from c2s.data.manifest import STANDARD_COLUMNS, Constant, Manifest
+from c2s.data.opened import obs_columns
 from c2s.data.read import read_cells
 from c2s.data.store import DatasetUnavailable, Store, store
-from c2s.errors import C2SWarning, DatasetError, InputFileError, ObsError
+from c2s.errors import C2SWarning, DatasetError, ObsError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -82,8 +83,7 @@ def locate_cells(name_or_path: str | os.PathLike[str], *, strict: bool = False) 
 
     path = Path(name_or_path)
     if is_file(path):
-        refuse_false_claims(path)
-        columns = _obs_columns(path)
+        columns = obs_columns(path)
         return CellsFile(path, path.stem, path.stem, columns={c: c for c in STANDARD_COLUMNS if c in columns})
     wanted = find_manifest(name_or_path)
     if wanted.loader not in _ANNDATA and (strict or not wanted.fallbacks):
@@ -304,29 +304,9 @@ def _cells_path(manifest: Manifest, paths: Mapping[str, Path]) -> Path:
 def _anndata(manifest: Manifest, paths: Mapping[str, Path]) -> AnnData:
     path = _cells_path(manifest, paths)
     with warnings.catch_warnings():
-        # anndata warns, element by element, that a file was written by an old version of it.
-        warnings.filterwarnings("ignore", category=FutureWarning, module="anndata")
-        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        if manifest.matrix != "raw":  # then what the values are is no guess
+            warnings.filterwarnings("ignore", message=".*which is a guess", category=C2SWarning)
         return read_cells(path, layer=manifest.layer, symbols=manifest.symbols)
-
-
-def _obs_columns(path: Path) -> list[str]:
-    """Return the names of the columns of ``obs``; nothing else is read."""
-    try:
-        if path.is_dir():
-            import zarr
-
-            return list(zarr.open_group(str(path), mode="r")["obs"].attrs.get("column-order", []))
-        import h5py
-
-        with h5py.File(path, "r") as file:
-            obs = file["obs"]  # in files of anndata's early years, one table
-            return [str(name) for name in (obs.dtype.names if isinstance(obs, h5py.Dataset) else obs)]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputFileError(
-            f"{path} is missing, or cannot be read as AnnData ({error}).",
-            fix="check the path; c2s reads .h5ad files and .zarr folders.",
-        ) from error
 
 
 def _gct(manifest: Manifest, paths: Mapping[str, Path]) -> AnnData:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
 import pandas as pd
+from anndata.io import read_elem, sparse_dataset
 
 from c2s.data.claims import refuse_false_claims
 from c2s.data.foreign import read_foreign, refuse_other_files
@@ -41,18 +43,42 @@ def open_file(path: Path, layer: str | None = None) -> OpenFile:
     MatrixError
         There is no such layer.
     """
+    whole, group = _whole_or_group(path)
+    with reading(path):
+        return OnDisk(path, group, layer) if whole is None else InMemory(path, whole, layer)
+
+
+def obs_columns(path: Path) -> list[str]:
+    """Return the names of the columns of ``obs``; what can be read in slices is not read.
+
+    Raises
+    ------
+    InputFileError
+        As `open_file`.
+    """
+    whole, group = _whole_or_group(path)
+    with reading(path):
+        frame = whole.obs if whole is not None else group.get("obs", {})
+        names = [str(name) for name in frame if str(name) not in {"_index", "__categories"}]
+        _close(group)
+        return names
+
+
+def _whole_or_group(path: Path) -> tuple[AnnData | None, Any]:
+    """Return all of a file that cannot be read in slices, or the open group of one that can."""
     refuse_other_files(path)
     refuse_false_claims(path)
     with reading(path):
         foreign = read_foreign(path)
         if foreign is not None:
-            return InMemory(path, foreign, layer)
+            return foreign, None
         group = _group_of(path)
         obs = group.get("obs")
-        if obs is not None and not hasattr(obs, "keys"):  # one table of records, as anndata 0.6 wrote it
-            _close(group)
-            return InMemory(path, _read_early(path), layer)
-        return OnDisk(path, group, layer)
+        if obs is None or hasattr(obs, "keys"):
+            return None, group
+        _close(group)
+        with _quiet():  # one table of records, as anndata 0.6 wrote it
+            return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path), None
 
 
 class InMemory:
@@ -112,7 +138,7 @@ class OnDisk:
     layers
         Layers of the file, ``"raw"`` first if it is there.
     obs_group
-        The table of cells, as a group of HDF5 or zarr.
+        The table of cells as a group of HDF5 or zarr, where its columns can be read in slices; else None.
     """
 
     def __init__(self, path: Path, group: Any, layer: str | None) -> None:
@@ -128,19 +154,18 @@ class OnDisk:
             raise InputFileError(
                 f"{path}: {place} has {len(self.matrix.shape)} dimension(s).", fix="write it again."
             )
-        self.obs_group = group.get("obs")
+        self._obs = group.get("obs")
+        self.obs_group = self._obs if self._obs is not None and _is_encoded(self._obs) else None
         self._where = "raw/var" if layer == "raw" else "var"
         self.var = _table(group.get(self._where), self.matrix.shape[1], f"{self._where} of {path}")
 
     def obs(self) -> pd.DataFrame:
         """Return what is known of the cells."""
         with reading(self.path):
-            return _table(self.obs_group, self.matrix.shape[0], f"obs of {self.path}")
+            return _table(self._obs, self.matrix.shape[0], f"obs of {self.path}")
 
     def whole(self) -> AnnData:
         """Return all that is in the file, with the wanted matrix as ``X``, in memory, and close it."""
-        import anndata
-
         # What belongs to the columns belongs to those of X, not of raw.
         names = {"obsm", "obsp", "uns"} | ({"layers", "varm", "varp"} if self._layer != "raw" else set())
         with reading(self.path), _quiet():
@@ -161,8 +186,6 @@ class OnDisk:
 
     def _elements(self, name: str, but: str | None) -> dict[str, Any]:
         """Read the elements of a mapping; one that cannot be read is left out, and said so."""
-        from anndata.io import read_elem
-
         found: dict[str, Any] = {}
         node = self._group.get(name)
         for key in node if hasattr(node, "keys") else ():
@@ -202,8 +225,6 @@ def _close(group: Any) -> None:
 
 
 def _matrix(node: Any) -> Any:
-    from anndata.io import sparse_dataset
-
     return node if hasattr(node, "shape") else sparse_dataset(node)
 
 
@@ -219,13 +240,6 @@ class _quiet(warnings.catch_warnings):
         return result
 
 
-def _read_early(path: Path) -> AnnData:
-    import anndata
-
-    with _quiet():
-        return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
-
-
 def _no_matrix(path: Path, layer: str | None, places: list[str]) -> MatrixError:
     has = ", ".join(places) or "none"
     if layer == "raw":
@@ -236,7 +250,7 @@ def _no_matrix(path: Path, layer: str | None, places: list[str]) -> MatrixError:
         problem = f"{path} has no matrix X; its layers are {has}."
     name = f"name one of them: layer={places[0]!r} (--layer {places[0]})" if places else ""
     if layer is not None:
-        name = f"leave layer (--layer) out{', or ' * bool(name)}{name}"
+        name = f"leave layer out (--layer){', or ' * bool(name)}{name}"
     return MatrixError(problem, fix=f"{name or 'write the matrix into X'}.")
 
 
@@ -248,8 +262,6 @@ def _table(node: Any, n: int, where: str) -> pd.DataFrame:
     InputFileError
         It has another length than the matrix.
     """
-    from anndata.io import read_elem
-
     if node is None:
         frame = pd.DataFrame(index=pd.RangeIndex(n).astype(str))
     elif not hasattr(node, "keys"):  # as anndata 0.6 wrote it

@@ -173,7 +173,7 @@ def _unprepared(path: Path, reading: Reading) -> AnnData:
     if is_gmt(path) and not is_hdf5(path):
         if reading.layer is not None:
             raise MatrixError(
-                f"{path} holds gene sets, which have no layer {reading.layer!r}.", fix="leave layer (--layer) out."
+                f"{path} holds gene sets, which have no layer {reading.layer!r}.", fix="leave layer out (--layer)."
             )
         return read_gmt(path).to_anndata()
     opened = open_file(path, reading.layer)

@@ -332,8 +332,10 @@ def _impossible(cell: str, row: int, value: float, kind: str | None, where: str)
     if math.isnan(value) or math.isinf(value):
         what = "NaN" if math.isnan(value) else "infinite"
         fixes = {
-            "NaN": "find out where it comes from, or set it to 0: np.nan_to_num(adata.X.data, copy=False).",
-            "infinite": "find out where it comes from; log of 0 and division by 0 are the usual causes.",
+            "NaN": "find out where it comes from; name a layer without (--layer), or set it to 0: "
+            "np.nan_to_num(adata.X.data, copy=False).",
+            "infinite": "find out where it comes from, log of 0 and division by 0 as a rule; name a layer without "
+            "(--layer).",
         }
         return MatrixError(f"cell {cell!r} (row {row}) has a value that is {what} in {where}.", fix=fixes[what])
     shown = int(value) if value.is_integer() else float(f"{value:.6g}")

@@ -77,7 +77,7 @@ def test_a_file_is_located_with_the_columns_it_has(counts, write):
         located = locate_cells(write(counts, name))
         assert located.columns == {"cell_type": "cell_type", "tissue": "tissue"}
         assert (located.name, located.study, located.manifest) == ("cells", "cells", None)
-    with pytest.raises(InputFileError, match="cannot be read"):
+    with pytest.raises(InputFileError, match="there is no file"):
         locate_cells("gone.h5ad")
 
 
