@@ -20,7 +20,6 @@ from c2s.metrics import confusion_matrix, evaluate_predictions
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from c2s.splits import Split
     from c2s.tasks import Baseline, Metric
 
 #: What the language model is called in the tables.
@@ -163,7 +162,7 @@ def _extra(joined: pa.Table) -> dict[str, float]:
 def baseline_predictions(
     baselines: Sequence[Baseline],
     adata: AnnData,
-    split: Split,
+    known: Sequence[str],
     answers: Mapping[str, str],
     test_ids: Sequence[str],
     *,
@@ -180,8 +179,8 @@ def baseline_predictions(
         What to fit.
     adata
         All cells with all genes, log-normalised.
-    split
-        Which cell is where.
+    known
+        Ids of the training and validation cells.
     answers
         The answer of each training and validation cell, by cell id.
     test_ids
@@ -199,7 +198,7 @@ def baseline_predictions(
     ConfigError
         A test cell is also a training cell.
     """
-    known = [i for part in ("train", "validation") for i in split.ids(part) if i in answers]
+    known = [i for i in known if i in answers]
     both = set(known) & set(test_ids)
     if both:
         raise ConfigError("baselines", [f"{len(both)} cell(s) are on both sides of the split"], fix="split again.")

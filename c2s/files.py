@@ -6,12 +6,14 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from c2s.errors import OutputError
 
+#: Endings of files of cells that are written.
+CELLS = (".h5ad", ".zarr")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -39,7 +41,8 @@ def atomic_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     OutputError
         `path` exists and `overwrite` is false, the disk is full, or the folder cannot be written.
     """
-    final = Path(path)
+    # A link stays one, and what it leads to is written.
+    final = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
     refuse_existing(final, overwrite=overwrite)
     with _named(final):
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -54,13 +57,63 @@ def atomic_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         shutil.rmtree(holder, ignore_errors=True)
 
 
-def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
+#: The ways out where an output exists: of one that is written at once, and of a run that can be gone on with.
+OVERWRITE = "choose another path, or pass overwrite=True (--overwrite)."
+RESUME = "choose another path, or go on with a run that was stopped: resume=True (--resume)."
+
+
+def refuse_existing(path: Path, *, overwrite: bool = False, fix: str = OVERWRITE) -> None:
     """Raise `OutputError` if `path` exists and may not be replaced; call it before long work."""
     if path.exists() and not overwrite:
+        raise OutputError(f"the output {path} exists already.", fix=fix)
+
+
+def check_target(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    suffixes: Sequence[str] = (),
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    fix: str = OVERWRITE,
+) -> None:
+    """Find out whether an output can be written, before the work that makes it.
+
+    Parameters
+    ----------
+    path
+        The output.
+    overwrite
+        Whether it may be there already.
+    suffixes
+        What its name may end in, where the name tells the format.
+    inputs
+        What it is made of, and must not be.
+    fix
+        The way out where it exists.
+
+    Raises
+    ------
+    OutputError
+        The name is of another format, the output is one of the inputs, exists, or its folder cannot be written.
+    """
+    final = Path(path)
+    if suffixes and final.suffix not in suffixes:
         raise OutputError(
-            f"the output {path} exists already.",
-            fix="choose another path, or pass overwrite=True (--overwrite on the command line).",
+            f"the output {final} does not end in {' or '.join(suffixes)}, which is what is written.",
+            fix=f"name it {final.stem or 'out'}{suffixes[0]}.",
         )
+    for source in inputs:
+        if final.exists() and Path(source).exists() and final.samefile(source):
+            raise OutputError(
+                f"the output {final} is the input {source}, which would be lost.", fix="name another output."
+            )
+    refuse_existing(final, overwrite=overwrite, fix=fix)
+    target = Path(os.path.realpath(final)) if final.is_symlink() else final
+    with _named(target):
+        # Where folders are still to be made, the first that is there must let them.
+        there = next(folder for folder in (target.parent, *target.parent.absolute().parents) if folder.exists())
+        with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=there):
+            pass
 
 
 def _replace(temporary: Path, final: Path, holder: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from c2s.errors import C2SWarning, ConfigError, GeneError, ObsError
+from c2s.errors import C2SWarning, ConfigError, GeneError
 from c2s.evaluation import Evaluation, baseline_predictions, evaluate_task
 from c2s.inference.predict import predict_examples
-from c2s.sentences import to_cell_sentences
+from c2s.sentences import parse_sentences, to_cell_sentences
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from c2s.tasks import Baseline, Metric, Task
     from c2s.training import TaskModel
 
-#: Below this share of known words a prediction comes with a warning.
-FEW_KNOWN_GENES = 0.5
+#: Below this share of known words answers come with a warning; below the other, a cell gets none.
+FEW_KNOWN_WORDS, TOO_FEW_KNOWN_WORDS = 0.8, 0.05
 
 
 def predict_cells(
@@ -56,12 +58,12 @@ def predict_cells(
     Raises
     ------
     GeneError
-        None of the cells' genes was in the training cells.
+        None of the cells' words was in the training cells; see `known_words`.
     """
     sentences = _sentences(trained, cells, show_progress)
-    check_known_genes(sentences, trained.genes)
+    known = known_words(sentences, trained.genes)
     examples = task.examples(sentences, trained.templates, seed=trained.seed, answers=False)
-    return _predict(trained, task, examples, threshold, tokens_per_batch, show_progress)
+    return _predict(trained, task, examples, known, threshold, tokens_per_batch, show_progress)
 
 
 def evaluate_cells(
@@ -111,12 +113,13 @@ def evaluate_cells(
     ObsError
         The cells are not those of the split.
     """
+    every = _sentences(trained, adata, show_progress)
     chosen, note = _cells_of(trained, adata, part)
-    sentences = _sentences(trained, adata, show_progress).select(chosen)
-    check_known_genes(sentences, trained.genes)
+    sentences = every.select(chosen)
+    known = known_words(sentences, trained.genes)
     examples = task.examples(sentences, trained.templates, seed=trained.seed)
-    predictions = _predict(trained, task, examples, threshold, tokens_per_batch, show_progress)
-    others = _baselines(trained, task, adata, examples, baselines, part, seed) if baselines else {}
+    predictions = _predict(trained, task, examples, known, threshold, tokens_per_batch, show_progress)
+    others = _baselines(trained, task, adata, every, examples, baselines, part, seed) if baselines else {}
     return evaluate_task(
         examples,
         predictions,
@@ -129,37 +132,62 @@ def evaluate_cells(
     )
 
 
-def check_known_genes(sentences: CellSentences, known: Sequence[str] | None) -> None:
-    """Compare the genes of `sentences` with those of the training cells.
+def known_words(
+    sentences: CellSentences, known: Sequence[str] | None, *, then: str = "get no answer"
+) -> dict[str, float]:
+    """Compare the words that a model is to read with those of its training cells.
+
+    Parameters
+    ----------
+    sentences
+        As long as those the model was trained on.
+    known
+        Genes of the training cells; None where they were not kept, and then nothing is compared.
+    then
+        What happens to cells with next to no known word, for the warning.
+
+    Returns
+    -------
+    dict
+        Share of known words, in [0, 1], of each cell with fewer than `TOO_FEW_KNOWN_WORDS`; about these cells the
+        model can say nothing.
 
     Raises
     ------
     GeneError
-        They share none. Sharing less than half of the expressed genes is a warning.
+        No word is known.
+
+    Warns
+    -----
+    C2SWarning
+        Less than `FEW_KNOWN_WORDS` of the words are known, or cells have too few of them (counted).
     """
     if known is None:
-        return
-    expressed = {
-        gene
-        for gene, n in zip(
-            sentences.vocabulary["gene"].to_pylist(), sentences.vocabulary["n_cells"].to_pylist(), strict=True
-        )
-        if n
-    }
-    shared = len(expressed.intersection(known))
-    if not shared:
+        return {}
+    parsed = parse_sentences(sentences.table["cell_sentence"], known)
+    n_known = parsed.n_words - parsed.n_unknown - parsed.n_malformed
+    total = int(parsed.n_words.sum())
+    if total and not n_known.sum():
+        words = sentences.table["cell_sentence"].to_pylist()
+        first = next(text.split()[0] for text in words if text)
         raise GeneError(
-            f"none of the {len(expressed)} expressed genes (such as {min(expressed, default='none')!r}) "
-            f"was in the training cells (such as {min(known, default='none')!r}).",
-            fix="give symbols of the same species and spelling; --symbols COLUMN names the column of var.",
+            f"none of the {total} words of the cells (such as {first!r}) was in the training cells "
+            f"(such as {min(known, default='none')!r}).",
+            fix="give symbols of the same species and spelling, of another column of var (--symbols) maybe.",
         )
-    if shared < FEW_KNOWN_GENES * len(expressed):
+    shares = n_known / np.maximum(parsed.n_words, 1)
+    few = (shares < TOO_FEW_KNOWN_WORDS) & (parsed.n_words > 0)
+    share = n_known.sum() / max(total, 1)
+    if (total and share < FEW_KNOWN_WORDS) or few.any():
+        left = f" {int(few.sum())} of {len(few)} cells have next to none, and {then}." if few.any() else ""
         warnings.warn(
-            f"only {shared} of {len(expressed)} expressed genes were in the training cells; "
-            "expect worse predictions.",
+            f"the model knows {share:.1%} of the words of these cells; expect worse results.{left} Are species "
+            "and spelling those of the training cells (--symbols)?",
             C2SWarning,
             stacklevel=3,
         )
+    ids = sentences.table["cell_id"].to_pylist()
+    return {ids[i]: float(shares[i]) for i in np.flatnonzero(few)}
 
 
 def _sentences(trained: TaskModel, cells: AnnData | CellSentences, show_progress: bool) -> CellSentences:
@@ -174,11 +202,12 @@ def _predict(
     trained: TaskModel,
     task: Task,
     examples: pa.Table,
+    unknown: Mapping[str, float],
     threshold: float,
     tokens_per_batch: int | None,
     show_progress: bool,
 ) -> pa.Table:
-    return predict_examples(
+    predictions = predict_examples(
         trained.model,
         examples,
         candidates=trained.candidates,
@@ -189,52 +218,41 @@ def _predict(
         tokens_per_batch=tokens_per_batch,
         show_progress=show_progress,
     )
+    if not unknown:
+        return predictions
+    silent = pa.array([all(cell in unknown for cell in ids) for ids in predictions["cell_ids"].to_pylist()])
+    place = predictions.schema.get_field_index("abstained")
+    return predictions.set_column(place, predictions.schema.field(place), pc.or_(predictions["abstained"], silent))
 
 
 def _cells_of(trained: TaskModel, adata: AnnData, part: str) -> tuple[list[str], str]:
-    """Return the ids of the cells to score and how they were chosen; refuse to score training cells."""
-    names = adata.obs_names.astype(str)
-    split = trained.split
+    """Return the ids of the cells to score and how they were chosen; training cells are never among them."""
     if part == "all":
-        seen = set(names) & (set(split.ids("train")) | set(split.ids("validation")) if split else set())
-        if seen and _same_data(trained, adata):
-            raise ConfigError(
-                "evaluation",
-                [f"{len(seen)} of {len(names)} cells were used for training"],
-                fix='pass part="test".',
-            )
-        return list(names), "All cells of data that were not used for training."
-    if split is None or part not in ("validation", "test"):
+        if trained.seen is None:
+            return list(map(str, adata.obs_names)), "All cells; the model does not say what it was trained on."
+        unseen, n = trained.seen.unseen(adata)
+        note = "All cells of data that were not used for training."
+        return unseen, note + (f" {n} that show the genes of a training cell are left out." if n else "")
+    if trained.seen is None or part not in ("validation", "test"):
         raise ConfigError(
             "evaluation",
             [f"there is no part {part!r} of a split"],
-            fix='pass part="test", or "all" for other data.',
+            fix='pass part="test", or "all" for other data (--part).',
         )
-    wanted = split.ids(part)
-    missing = set(wanted) - set(names)
-    if missing or not wanted:
-        raise ObsError(
-            f"{len(missing)} of the {len(wanted)} {part} cells of the model's split are not in the data.",
-            fix='give the data the model was trained on, or score other data with part="all" (--part all).',
-        )
-    return wanted, split.note
-
-
-def _same_data(trained: TaskModel, adata: AnnData) -> bool:
-    """Whether the data have as many cells as the training data: ids alone may collide between datasets."""
-    return bool(trained.data.get("cells") == adata.n_obs)
+    return trained.seen.cells_of(adata, part), trained.seen.split.note
 
 
 def _baselines(
     trained: TaskModel,
     task: Task,
     adata: AnnData,
+    sentences: CellSentences,
     examples: pa.Table,
     baselines: Sequence[Baseline],
     part: str,
     seed: int,
 ) -> dict[str, Any]:
-    if trained.split is None or part != "test":
+    if trained.seen is None or part != "test":
         raise ConfigError(
             "evaluation",
             ["baselines need the training cells"],
@@ -245,11 +263,10 @@ def _baselines(
         raise ConfigError(
             "evaluation", [f"task {task.name!r} asks about several cells at once"], fix="leave the baselines out."
         )
-    known = [i for name in ("train", "validation") for i in trained.split.ids(name)]
-    # As long as the model's: an answer may be made of the sentence.
-    sentences = to_cell_sentences(adata[known], top_k=trained.top_k)
-    learned = task.examples(sentences, trained.templates, seed=trained.seed)
+    parts = [name for name in ("train", "validation") if trained.seen.split.sizes[name]]
+    known = [i for name in parts for i in trained.seen.cells_of(adata, name)]
+    learned = task.examples(sentences.select(known), trained.templates, seed=trained.seed)
     answers = {
         ids[0]: a for ids, a in zip(learned["cell_ids"].to_pylist(), learned["answer"].to_pylist(), strict=True)
     }
-    return baseline_predictions(baselines, adata, trained.split, answers, [str(i) for i in test], seed=seed)
+    return baseline_predictions(baselines, adata, known, answers, [str(i) for i in test], seed=seed)

@@ -219,7 +219,7 @@ CASES = [
     Case(
         "no genes in common",
         e.GeneError,
-        r"none of the 8 expressed genes .*was in the training cells",
+        r"none of the \d+ words of the cells .*was in the training cells",
         "--symbols",
         lambda d, m: cli(
             "predict", h5ad(d, cells(genes=[f"Mm{i}" for i in range(8)])), d / "o.h5ad", "--model", m
@@ -235,7 +235,7 @@ CASES = [
     Case(
         "training cells scored",
         e.ObsError,
-        "are not in the data",
+        "not the data that the model was trained on: of the 8 test cells .* 0 of these cells",
         "--part all",
         lambda d, m: cli("evaluate", "--model", m, "--data", h5ad(d, cells(n=4))),
     ),

@@ -145,14 +145,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit codes: 0; 1 a check or an unforeseen error failed; 2 a usage error or a `C2SError`; 130 Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # no character may break an output that cannot show it
+            stream.reconfigure(errors="replace")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = typer.main.get_command(app)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _one_line_for_our_own(warnings.showwarning)
-            typer.main.get_command(app)(args=None if arguments is None else list(arguments), prog_name="c2s")
+            warnings.showwarning = _one_line_for_our_own(warnings.showwarning, command, given)
+            command(args=given, prog_name="c2s")
     except C2SError as error:
         if os.environ.get("C2S_DEBUG", "") not in {"", "0"}:
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {_fitted(str(error), command, given)}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except ModuleNotFoundError as error:
         extra = _extra_with(error.name or "")
@@ -169,12 +174,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
 
 
-def _one_line_for_our_own(usual: Any) -> Any:
+def _fitted(text: str, command: Any, arguments: Sequence[str]) -> str:
+    """Leave out of an error or warning the options that the command does not have."""
+    from c2s.cli.fixes import fitted, options_of
+
+    return fitted(text, options_of(command, arguments)) if "--" in text else text
+
+
+def _one_line_for_our_own(usual: Any, command: Any, arguments: Sequence[str]) -> Any:
     """Show what c2s itself warns of as one line, without the place in our code; other warnings as usual."""
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, C2SWarning) or category.__module__ == "c2s.plugin_report":
-            print(f"Warning: {message}", file=sys.stderr)
+            print(f"Warning: {_fitted(str(message), command, arguments)}", file=sys.stderr)
         else:
             usual(message, category, *where, **more)
 

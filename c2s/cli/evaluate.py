@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
+
 
 def evaluate(
     model: Annotated[Path, typer.Option(help="Folder of a model that `c2s train` wrote.")],
@@ -21,8 +23,10 @@ def evaluate(
         typer.Option(help="Names separated by commas, or 'none' [default: the task's, for --part test]."),
     ] = None,
     threshold: Annotated[float, typer.Option(help="Abstain below this probability.")] = 0.0,
-    layer: Annotated[str | None, typer.Option(help="Layer to read instead of X; 'raw' reads adata.raw.")] = None,
-    symbols: Annotated[str | None, typer.Option(help="Column of var with gene symbols.")] = None,
+    layer: Layer = None,
+    symbols: Symbols = None,
+    strip: Strip = None,
+    normalise: Normalise = "auto",
     n_bootstrap: Annotated[int, typer.Option(help="Resamples behind each interval.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap and the baselines.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
@@ -50,7 +54,7 @@ def evaluate(
     if out is not None:
         config = {"model": str(model), "data": name, "part": part, "baselines": wanted, "threshold": threshold}
         record = RunRecord(out / "run.json", config=config, seeds={"seed": seed}).start()
-    adata = load_dataset(name, layer=layer, symbols=symbols) if layer or symbols else load_dataset(name)
+    adata = load_dataset(name, **(trained.reading(name) | how_to_read(layer, symbols, strip, normalise)))
     if record is not None:
         record.add_cells(name, adata)
     result = evaluate_cells(
@@ -67,14 +71,15 @@ def evaluate(
     )
     used = adata.uns.get("c2s", {})
     shown = f"{used['source']} (in place of {name})" if "instead_of" in used else name
+    if out is not None and record is not None:  # before anything is printed, which may fail
+        result.save(out, overwrite=overwrite)
+        record.overwrite = True
+        record.finish()
     _print(result.table, f"{the_task.title}: {shown}, {part}, {len(result.predictions)} examples")
     typer.echo(result.note)
     for key, value in result.extra.items():
         typer.echo(f"{key}: {value:.4f}")
-    if out is not None and record is not None:
-        result.save(out, overwrite=overwrite)
-        record.overwrite = True
-        record.finish()
+    if out is not None:
         typer.echo(f"results.json, predictions.parquet, confusion.csv -> {out}")
 
 

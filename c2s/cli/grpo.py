@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
 from c2s.errors import ConfigError
 
 
@@ -31,6 +32,10 @@ def grpo(
     stop_on: Annotated[
         list[str] | None, typer.Option(help="Guard that stops the run: signal, length or kl; may be given again.")
     ] = None,
+    layer: Layer = None,
+    symbols: Symbols = None,
+    strip: Strip = None,
+    normalise: Normalise = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the prompts' order and the draws.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
@@ -41,7 +46,7 @@ def grpo(
     """Draw answers for the training cells, reward them, and make the better ones more likely (section 4.5.2)."""
     from c2s.cli.trained import load_trained
     from c2s.data import load_dataset
-    from c2s.files import refuse_existing
+    from c2s.files import RESUME, check_target
     from c2s.plugins import default_host
     from c2s.provenance import RunRecord
     from c2s.training.grpo_config import GRPOConfig
@@ -49,7 +54,7 @@ def grpo(
     from c2s.training.rewards import resolve_rewards
 
     if not resume:
-        refuse_existing(out)
+        check_target(out, fix=RESUME)
     flags = {
         "max_steps": max_steps,
         "group_size": group_size,
@@ -74,7 +79,8 @@ def grpo(
     settings: dict[str, Any] = {"model": str(model), "rewards": {w.name: w.weight for w in wanted}}
     settings |= {"training": config.model_dump(mode="json"), "validation_cells": validation_cells}
     with RunRecord(out / "run.json", config=settings, seeds={"seed": seed}) as record:
-        cells = load_dataset(data, label=trained.options.get("label"))
+        how = trained.reading(data) | how_to_read(layer, symbols, strip, normalise)
+        cells = load_dataset(data, label=trained.options.get("label"), **how)
         result = train_task_grpo(
             trained,
             task,

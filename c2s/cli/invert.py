@@ -25,13 +25,13 @@ def invert(
     """Turn cell sentences back into expression, by the linear model on log10 rank."""
     from c2s.cli.outputs import beside
     from c2s.errors import SentenceError
-    from c2s.files import atomic_output, refuse_existing
+    from c2s.files import atomic_output, check_target
     from c2s.provenance import RunRecord
     from c2s.sentences import CellSentences, RankExpressionModel
 
     run_path = beside(target, "run.json")
-    for path in (target, run_path):
-        refuse_existing(path, overwrite=overwrite)
+    check_target(target, overwrite=overwrite, suffixes=[".h5ad"], inputs=[source])
+    check_target(run_path, overwrite=overwrite)
     record = RunRecord(run_path, overwrite=overwrite, config={"model": model, "chunk_size": chunk_size}).start()
     sentences = CellSentences.read_parquet(source)
     if model is not None:
@@ -63,6 +63,7 @@ def write_inverse(
     from anndata.io import sparse_dataset, write_elem
 
     from c2s.progress import progress
+    from c2s.sentences.table import storable
 
     report: dict[str, int] = {}
     genes = sentences.genes
@@ -71,7 +72,7 @@ def write_inverse(
             texts = sentences.table["cell_sentence"].slice(start, chunk_size)
             chunk = model.invert(texts, genes)
             if start == 0:
-                write_elem(file, "/", AnnData(obs=sentences.obs, var=chunk.var))
+                write_elem(file, "/", AnnData(obs=storable(sentences.obs, "obs"), var=chunk.var))
                 write_elem(file, "X", chunk.X)
             else:
                 sparse_dataset(file["X"]).append(chunk.X)
@@ -79,5 +80,6 @@ def write_inverse(
                 if isinstance(value, int):
                     report[key] = report.get(key, 0) + value
             advance(len(texts))
-        write_elem(file, "uns", {"c2s": {"inverse": {**report, "model": model.to_json()}}})
+        notes = {"inverse": {**report, "model": model.to_json()}, "scale": model.scale}
+        write_elem(file, "uns", {"c2s": notes})
     return report

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
 from c2s.errors import ConfigError
 
 
@@ -16,8 +17,10 @@ def predict(
     model: Annotated[Path, typer.Option(help="Folder of a model that `c2s train` wrote.")],
     task: Annotated[str | None, typer.Option(help="The task; must be the model's.")] = None,
     threshold: Annotated[float, typer.Option(help="Write 'unassigned' below this probability.")] = 0.0,
-    layer: Annotated[str | None, typer.Option(help="Layer to read instead of X; 'raw' reads adata.raw.")] = None,
-    symbols: Annotated[str | None, typer.Option(help="Column of var with gene symbols.")] = None,
+    layer: Layer = None,
+    symbols: Symbols = None,
+    strip: Strip = None,
+    normalise: Normalise = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")] = "auto",
     tokens_per_batch: Annotated[int | None, typer.Option(help="Tokens of prompts that run together.")] = None,
@@ -31,13 +34,19 @@ def predict(
 ) -> None:
     """Predict a task's answer for every cell of a file.
 
-    OUT.h5ad is IN.h5ad with three more columns of obs: c2s_LABEL, c2s_LABEL_probability and c2s_LABEL_entropy.
-    A cell without expressed genes, or below the threshold, is 'unassigned'.
+    OUT.h5ad (or .zarr) is IN.h5ad with three more columns of obs: c2s_LABEL, c2s_LABEL_probability and
+    c2s_LABEL_entropy. A cell without expressed genes, or below the threshold, is 'unassigned'.
 
     A Parquet table of cell sentences (c2s transform), or a folder of them, is predicted in parts, into a folder; a
     stopped run goes on, and --ray spreads the parts over a cluster.
     """
-    if source.suffix == ".parquet" or (source.is_dir() and source.suffix != ".zarr"):
+    from c2s.data.foreign import holds_cells
+
+    how = how_to_read(layer, symbols, strip, normalise)
+    if source.suffix == ".parquet" or (source.is_dir() and not holds_cells(source)):
+        if how:
+            given = [f"--{name} was given, and {source} holds cell sentences, not cells" for name in how]
+            raise ConfigError("c2s predict", given, fix="leave it out, or give the cells.")
         _table(
             source, target, model, task, threshold, device, dtype, tokens_per_batch, ray, actors, gpus, overwrite
         )
@@ -50,22 +59,21 @@ def predict(
             fix=f"c2s transform {source} cells.parquet; c2s predict cells.parquet predictions/ "
             f"--ray {ray or 'auto'}",
         )
-    import anndata as ad
-
     from c2s.cli.outputs import beside
     from c2s.cli.trained import load_trained
-    from c2s.data import read_cells
-    from c2s.data.gene_sets import is_gmt
-    from c2s.files import atomic_output, refuse_existing
+    from c2s.data import read_with_original, write_cells
+    from c2s.files import CELLS, check_target
     from c2s.inference.predict import UNASSIGNED, write_predictions
     from c2s.prediction import predict_cells
     from c2s.provenance import RunRecord
 
     run_path = beside(target, "run.json")
-    for path in (target, run_path):
-        refuse_existing(path, overwrite=overwrite)
-    record = RunRecord(run_path, config={"model": str(model), "task": task, "threshold": threshold}).start()
-    cells = read_cells(source, layer=layer, symbols=symbols)
+    check_target(target, overwrite=overwrite, suffixes=CELLS, inputs=[source])
+    check_target(run_path, overwrite=overwrite)
+    settings = {"model": str(model), "task": task, "threshold": threshold, "reading": how}
+    record = RunRecord(run_path, config=settings).start()
+    # The user's own file comes back as it was, with the columns added: neither normalised nor filtered.
+    original, cells = read_with_original(source, **how)
     trained, the_task = load_trained(model, task, device=device, dtype=dtype)
     predictions = predict_cells(
         trained,
@@ -75,17 +83,9 @@ def predict(
         tokens_per_batch=tokens_per_batch,
         show_progress=True,
     )
-    # The user's own file comes back as it was, with the columns added: neither normalised nor filtered.
-    # Gene sets have no such file, and come back as the table they were read into.
-    if is_gmt(source):
-        original = cells
-    else:
-        original = ad.read_zarr(source) if source.is_dir() else ad.read_h5ad(source)
-    original.obs_names = original.obs_names.astype(str)
     column = the_task.output_column
     write_predictions(original, predictions, column)
-    with atomic_output(target, overwrite=overwrite) as temporary:
-        original.write_h5ad(temporary)
+    write_cells(original, target, overwrite=overwrite)
     record.add_data("cells", source)
     record.overwrite = overwrite
     record.finish()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from c2s.cli.grpo import grpo
+from c2s.command_options import Donor, Layer, Normalise, Strip, Symbols, how_to_read
 
 if TYPE_CHECKING:
     from c2s.tasks import Task
@@ -25,10 +26,15 @@ def train() -> None:
 @app.command("sft")
 def sft(
     task: Annotated[str, typer.Option(help="Registered task; see `c2s plugins list`.")],
-    data: Annotated[str, typer.Option(help="A file (.h5ad, .zarr, .gmt) or the name of a dataset.")],
+    data: Annotated[str, typer.Option(help="A file of cells, or of gene sets (.gmt), or the name of a dataset.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
     model: Annotated[str, typer.Option(help="tiny, a preset, a folder, or a downloaded hub id.")] = "tiny",
     label: Annotated[str | None, typer.Option(help="Column of obs to learn.")] = None,
+    donor: Donor = None,
+    layer: Layer = None,
+    symbols: Symbols = None,
+    strip: Strip = None,
+    normalise: Normalise = "auto",
     profile: Annotated[str, typer.Option(help="Defaults to start from: smoke, laptop or paper.")] = "laptop",
     genes: Annotated[int | None, typer.Option(min=1, help="Genes per cell (K).")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the training cells.")] = None,
@@ -53,7 +59,7 @@ def sft(
     """Fine-tune a model on the training cells and keep the weights best on the validation cells."""
     from c2s.data import load_dataset
     from c2s.errors import ConfigError
-    from c2s.files import refuse_existing
+    from c2s.files import RESUME, check_target
     from c2s.models import TinyConfig
     from c2s.plugins import default_host
     from c2s.provenance import RunRecord
@@ -61,7 +67,7 @@ def sft(
     from c2s.training.pipeline import train_task
 
     if not resume:
-        refuse_existing(out)  # before the data are read
+        check_target(out, fix=RESUME)  # before the data are read
     host = default_host()
     task_class: type[Task] = host.tasks.get(task)
     flags = {
@@ -83,8 +89,9 @@ def sft(
     if by_owner["tiny"] and model != "tiny":
         shapes = [f"{name} is a matter of the tiny model, and --model is {model}" for name in by_owner["tiny"]]
         raise ConfigError("--option", shapes, fix="leave it out: a model that is loaded has its shape.")
-    task_options = by_owner["task"] | ({} if label is None else {"label": label})
-    made = task_class.from_options(task_options)
+    named = {"label": label, "donor": donor}
+    made = task_class.from_options(by_owner["task"] | {k: v for k, v in named.items() if v is not None})
+    how = how_to_read(layer, symbols, strip, normalise)
     top_k = genes if genes is not None else chosen.pop("top_k", None)
     chosen.pop("top_k", None)
     shape = {key: chosen.pop(key) for key in list(chosen) if key in TinyConfig.model_fields}
@@ -92,12 +99,14 @@ def sft(
     tiny = TinyConfig.of(**shape | by_owner["tiny"]) if model == "tiny" else None
     settings = {"task": task, "options": made.options(), "model": model, "top_k": top_k, "profile": profile}
     settings |= {
+        "data": data,
+        "reading": how,
         "training": config.model_dump(mode="json"),
         "tiny": tiny.model_dump(mode="json") if tiny else None,
     }
     main = os.environ.get("RANK", "0") == "0"
     with RunRecord(out / "run.json" if main else None, config=settings, seeds={"seed": seed}) as record:
-        cells = load_dataset(data, label=label)
+        cells = load_dataset(data, label=label, **how)
         trained = train_task(
             cells,
             made,
@@ -110,6 +119,7 @@ def sft(
             seed=seed,
             metrics=[host.metrics.get(name) for name in made.metrics] if config.eval_examples else (),
             data_name=data,
+            reading=how,
             device=device,
             resume=resume,
         )
@@ -143,13 +153,13 @@ def pretrain(
     ] = None,
 ) -> None:
     """Train on a corpus, streamed from its shards; under torchrun each process reads a share of its own."""
-    from c2s.files import refuse_existing
+    from c2s.files import RESUME, check_target
     from c2s.models import TinyConfig
     from c2s.provenance import RunRecord
     from c2s.training.pretrain import DEFAULTS, pretrain_corpus
 
     if not resume:
-        refuse_existing(out)
+        check_target(out, fix=RESUME)
     more = _sort_options(None, option or [])
     flags = {"max_steps": max_steps, "batch_size": batch_size, "learning_rate": learning_rate}
     given = {key: value for key, value in flags.items() if value is not None}

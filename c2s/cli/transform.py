@@ -7,17 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
+
 
 def transform(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Cells: an .h5ad file or a .zarr folder.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Cells (.h5ad, .zarr, .h5 of 10x, .loom, .csv).")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The .parquet file to write.")],
     genes: Annotated[int | None, typer.Option(help="Genes to keep of each cell [default: all].")] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer to read instead of X; 'raw' reads adata.raw.")] = None,
-    symbols: Annotated[str | None, typer.Option(help="Column of var with gene symbols.")] = None,
+    layer: Layer = None,
+    symbols: Symbols = None,
+    strip: Strip = None,
     tie_break: Annotated[str, typer.Option(help="Order of equal values: gene or random.")] = "gene",
     seed: Annotated[int, typer.Option(help="For random ties, and for the cells the model is scored on.")] = 0,
     uppercase: Annotated[bool, typer.Option("--uppercase", help="Upper-case the symbols.")] = False,
-    normalise: Annotated[str, typer.Option(help="auto, always or never.")] = "auto",
+    normalise: Normalise = "auto",
     min_genes: Annotated[int, typer.Option(help="Leave out cells with fewer genes (reads all at once).")] = 0,
     min_cells: Annotated[int, typer.Option(help="Leave out genes in fewer cells (reads all at once).")] = 0,
     model: Annotated[bool, typer.Option(help="Fit the rank-expression model, for `c2s invert`.")] = True,
@@ -32,28 +35,33 @@ def transform(
     from c2s.cli.outputs import beside
     from c2s.data import read_cells
     from c2s.errors import ConfigError
-    from c2s.files import atomic_output, refuse_existing
+    from c2s.files import atomic_output, check_target
     from c2s.provenance import RunRecord
     from c2s.sentences import RankExpressionModel, SentenceStream
     from c2s.sentences.table import ParquetSink
 
     model_path, run_path = beside(target, "rank-expression.json"), beside(target, "run.json")
-    for path in (target, model_path, run_path) if model else (target, run_path):
-        refuse_existing(path, overwrite=overwrite)
+    check_target(target, overwrite=overwrite, suffixes=[".parquet"], inputs=[source])
+    for path in (model_path, run_path) if model else (run_path,):
+        check_target(path, overwrite=overwrite)
     if genes is not None and genes < 1:
         raise ConfigError("c2s transform", [f"--genes {genes} is below 1"], fix="pass --genes 200, say.")
     record = RunRecord(
         run_path,
         config={"genes": genes, "layer": layer, "symbols": symbols, "tie_break": tie_break, "uppercase": uppercase}
-        | {"normalise": normalise, "min_genes": min_genes, "min_cells": min_cells, "chunk_size": chunk_size},
+        | {
+            "strip": strip,
+            "normalise": normalise,
+            "min_genes": min_genes,
+            "min_cells": min_cells,
+            "chunk_size": chunk_size,
+        },
         seeds={"seed": seed},
     ).start()
     backed = not (min_genes or min_cells)
     adata = read_cells(
         source,
-        layer=layer,
-        symbols=symbols,
-        normalise=normalise,  # type: ignore[arg-type]
+        **how_to_read(layer, symbols, strip, normalise),
         min_genes=min_genes,
         min_cells=min_cells,
         backed=backed,

@@ -179,8 +179,8 @@ def plan_corpus(spec: CorpusSpec) -> CorpusPlan:
         raise ConfigError(
             "corpus",
             problems or [str(note["why"]) for note in notes if "why" in note],
-            fix="map the column (columns: {donor_id: NAME}; --column donor_id=NAME of `c2s prompts show`), or "
-            "give its one value (columns: {tissue: {value: blood}}; --constant tissue=blood).",
+            fix="map the column, columns: {donor_id: NAME} (--column donor_id=NAME), or "
+            "give its one value, columns: {tissue: {value: blood}} (--constant tissue=blood).",
         )
     units = [Unit(f"sum-{s.name}", "checksum", s.name) for s in sources]
     units += [Unit(f"sum-{name}", "checksum", name) for name, _ in gene_sets]

@@ -25,6 +25,8 @@ _PUBLIC = {
     "matrix_kind": "c2s.sentences.matrix_kind",
     "read_abstracts": "c2s.data.collections",
     "read_cells": "c2s.data.read",
+    "read_with_original": "c2s.data.write",
+    "write_cells": "c2s.data.write",
     "read_manifest": "c2s.data.manifest",
 }
 
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
         DatasetUnavailable as DatasetUnavailable,
         Store as Store,
     )
+    from c2s.data.write import read_with_original as read_with_original, write_cells as write_cells
     from c2s.sentences.matrix_kind import (
         MatrixKind as MatrixKind,
         matrix_kind as matrix_kind,

@@ -160,7 +160,7 @@ def find_manifest(name: str | os.PathLike[str]) -> Manifest:
     if plain is not None:
         raise RegistryError(
             f"dataset {wanted!r} has no manifest: the plugin {plain[1]} makes or finds it itself.",
-            fix=f"load it with --data {wanted} or c2s.load_dataset; `c2s data info {wanted}` says what it is.",
+            fix=f"load it with c2s.load_dataset('{wanted}'); `c2s data info {wanted}` says what it is.",
         )
     known = sorted({*shipped_names(), *brought})
     raise RegistryError(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2s.data.catalogue import LoadManifest, dataset_of_manifest, find_manifest, shipped_names
-from c2s.data.read import read_cells
+from c2s.data.read import Normalise, read_cells
 from c2s.errors import DatasetError, ObsError
 from c2s.tasks import Dataset
 
@@ -30,6 +31,8 @@ def load_dataset(
     label: str | None = None,
     layer: str | None = None,
     symbols: str | None = None,
+    strip: Sequence[str] = (),
+    normalise: Normalise = "auto",
     strict: bool = False,
 ) -> AnnData:
     """Return the cells of a named dataset, or of a file.
@@ -38,10 +41,10 @@ def load_dataset(
     ----------
     name_or_path
         Name of a dataset (``"pbmc68k_reduced"``; ``c2s data list`` shows all), path of a manifest (``.yaml``), or
-        path of an ``.h5ad`` file or ``.zarr`` folder.
+        path of a file or folder of cells, of any format that `read_cells` takes.
     label
         Column of ``obs`` that must be there.
-    layer, symbols
+    layer, symbols, strip, normalise
         As for `read_cells`; for a file only.
     strict
         Fail when the dataset itself is not available, instead of using the fallbacks of its manifest (with a
@@ -66,14 +69,15 @@ def load_dataset(
     """
     path = Path(name_or_path)
     if is_file(path):
-        adata = read_cells(path, layer=layer, symbols=symbols)
+        adata = read_cells(path, layer=layer, symbols=symbols, strip=strip, normalise=normalise)
     else:
         from c2s.plugins import default_host
 
-        if layer is not None or symbols is not None:
+        given = {"layer": layer, "symbols": symbols, "strip": strip, "normalise": normalise != "auto"}
+        if wrong := [f"{name} (--{name})" for name, value in given.items() if value]:
             raise DatasetError(
-                f"layer and symbols are for files; dataset {str(name_or_path)!r} knows its own.",
-                fix="leave them out.",
+                f"{', '.join(wrong)} is for files; dataset {str(name_or_path)!r} knows its own.",
+                fix="leave it out, or name the file.",
             )
         if path.suffix in {".yaml", ".yml"}:
             dataset = dataset_of_manifest(path)
@@ -94,4 +98,4 @@ def is_file(path: Path) -> bool:
     """Whether a name stands for a file of cells rather than for a dataset or a manifest."""
     if path.suffix in {".yaml", ".yml"}:
         return False
-    return path.suffix in {".h5ad", ".zarr"} or path.exists() or len(path.parts) > 1
+    return path.suffix in {".h5ad", ".zarr", ".loom", ".csv", ".tsv"} or path.exists() or len(path.parts) > 1

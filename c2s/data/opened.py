@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def open_file(path: Path, layer: str | None = None) -> OpenFile:
+def open_file(path: Path, layer: str | None = None, *, matrix: bool = True) -> OpenFile:
     """Open a file of cells.
 
     Parameters
@@ -35,6 +35,8 @@ def open_file(path: Path, layer: str | None = None) -> OpenFile:
         ``.loom``, or ``.csv``/``.tsv`` of counts; the content tells, whatever it is called.
     layer
         Layer that is wanted; ``"raw"`` is ``adata.raw``.
+    matrix
+        Whether there must be such a matrix.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def open_file(path: Path, layer: str | None = None) -> OpenFile:
     """
     whole, group = _whole_or_group(path)
     with reading(path):
-        return OnDisk(path, group, layer) if whole is None else InMemory(path, whole, layer)
+        return OnDisk(path, group, layer, matrix) if whole is None else InMemory(path, whole, layer, matrix)
 
 
 def obs_columns(path: Path) -> list[str]:
@@ -86,7 +88,7 @@ class InMemory:
 
     Parameters
     ----------
-    path, layer
+    path, layer, matrix
         As for `open_file`.
     adata
         What was read.
@@ -94,10 +96,10 @@ class InMemory:
 
     obs_group = None
 
-    def __init__(self, path: Path, adata: AnnData, layer: str | None) -> None:
+    def __init__(self, path: Path, adata: AnnData, layer: str | None, matrix: bool = True) -> None:
         self.path = path
         places = [*(["raw"] if adata.raw is not None else []), *adata.layers]
-        if (layer is None and adata.X is None) or (layer is not None and layer not in places):
+        if (layer is None and matrix and adata.X is None) or (layer is not None and layer not in places):
             raise _no_matrix(path, layer, places)
         if layer == "raw":
             raw = adata.raw.to_adata()
@@ -124,7 +126,7 @@ class OnDisk:
 
     Parameters
     ----------
-    path, layer
+    path, layer, matrix
         As for `open_file`.
     group
         The open file or store.
@@ -141,28 +143,30 @@ class OnDisk:
         The table of cells as a group of HDF5 or zarr, where its columns can be read in slices; else None.
     """
 
-    def __init__(self, path: Path, group: Any, layer: str | None) -> None:
+    def __init__(self, path: Path, group: Any, layer: str | None, matrix: bool = True) -> None:
         self.path, self._group, self._layer = path, group, layer
         layers = list(group["layers"]) if hasattr(group.get("layers"), "keys") else []
         places = [*(["raw"] if "raw/X" in group else []), *layers]
         place = "X" if layer is None else "raw/X" if layer == "raw" else f"layers/{layer}"
-        if place not in group or (layer is not None and layer not in places):
+        if (place not in group and matrix) or (layer is not None and layer not in places):
             _close(group)
             raise _no_matrix(path, layer, places)
-        self.matrix, self.layers = _matrix(group[place]), places
-        if len(self.matrix.shape) != 2:
+        self.matrix: Any = _matrix(group[place]) if place in group else None
+        self.layers = places
+        self._shape: tuple[int | None, ...] = (None, None) if self.matrix is None else self.matrix.shape
+        if len(self._shape) != 2:
             raise InputFileError(
-                f"{path}: {place} has {len(self.matrix.shape)} dimension(s).", fix="write it again."
+                f"{path}: {place} has {len(self._shape)} dimension(s).", fix="write cells x genes."
             )
         self._obs = group.get("obs")
         self.obs_group = self._obs if self._obs is not None and _is_encoded(self._obs) else None
         self._where = "raw/var" if layer == "raw" else "var"
-        self.var = _table(group.get(self._where), self.matrix.shape[1], f"{self._where} of {path}")
+        self.var = _table(group.get(self._where), self._shape[1], f"{self._where} of {path}")
 
     def obs(self) -> pd.DataFrame:
         """Return what is known of the cells."""
         with reading(self.path):
-            return _table(self._obs, self.matrix.shape[0], f"obs of {self.path}")
+            return _table(self._obs, self._shape[0], f"obs of {self.path}")
 
     def whole(self) -> AnnData:
         """Return all that is in the file, with the wanted matrix as ``X``, in memory, and close it."""
@@ -170,7 +174,8 @@ class OnDisk:
         names = {"obsm", "obsp", "uns"} | ({"layers", "varm", "varp"} if self._layer != "raw" else set())
         with reading(self.path), _quiet():
             parts = {name: self._elements(name, self._layer) for name in sorted(names) if name in self._group}
-            adata = anndata.AnnData(X=in_memory(self.matrix), obs=self.obs(), var=self.var, **parts)
+            matrix = None if self.matrix is None else in_memory(self.matrix)
+            adata = anndata.AnnData(X=matrix, obs=self.obs(), var=self.var, **parts)
             if "raw/X" in self._group and self._layer != "raw":
                 matrix = in_memory(_matrix(self._group["raw/X"]))
                 var = _table(self._group.get("raw/var"), matrix.shape[1], f"raw/var of {self.path}")
@@ -254,7 +259,7 @@ def _no_matrix(path: Path, layer: str | None, places: list[str]) -> MatrixError:
     return MatrixError(problem, fix=f"{name or 'write the matrix into X'}.")
 
 
-def _table(node: Any, n: int, where: str) -> pd.DataFrame:
+def _table(node: Any, n: int | None, where: str) -> pd.DataFrame:
     """Read ``obs`` or ``var``, also where another program wrote it without saying how.
 
     Raises
@@ -263,7 +268,7 @@ def _table(node: Any, n: int, where: str) -> pd.DataFrame:
         It has another length than the matrix.
     """
     if node is None:
-        frame = pd.DataFrame(index=pd.RangeIndex(n).astype(str))
+        frame = pd.DataFrame(index=pd.RangeIndex(n or 0).astype(str))
     elif not hasattr(node, "keys"):  # as anndata 0.6 wrote it
         frame = pd.DataFrame(np.asarray(node[()]))
         frame = frame.set_index(frame.columns[0])
@@ -273,7 +278,7 @@ def _table(node: Any, n: int, where: str) -> pd.DataFrame:
             frame = read_elem(node)
     else:
         frame = _table_without_encoding(node, n)
-    if len(frame) != n:
+    if n is not None and len(frame) != n:
         raise InputFileError(
             f"{where} has {len(frame)} rows, and the matrix {n}.",
             fix="write the file again, and compare its checksum.",
@@ -286,7 +291,7 @@ def _is_encoded(node: Any) -> bool:
     return str(encoding.decode() if isinstance(encoding, bytes) else encoding) == "dataframe"
 
 
-def _table_without_encoding(node: Any, n: int) -> pd.DataFrame:
+def _table_without_encoding(node: Any, n: int | None) -> pd.DataFrame:
     """Read a table as SeuratDisk and others write it: one dataset a column, codes beside their categories."""
     known: Mapping[str, Any] = node.get("__categories", {})
     stated = node.attrs.get("_index", "_index")
@@ -305,13 +310,13 @@ def _table_without_encoding(node: Any, n: int) -> pd.DataFrame:
             ):  # those of R begin at 1
                 if codes in child and levels in child:
                     columns[name] = _categories(np.asarray(child[codes][:]) - first, child[levels])
-        elif child.shape == (n,):
+        elif len(child.shape) == 1 and child.shape[0] == (n or child.shape[0]):
             values = np.asarray(child[:])
             if name in known:
                 columns[name] = _categories(values, known[name])
             else:
                 columns[name] = texts_of(values) if values.dtype.kind in "OSU" else values
-    ids = [str(v) for v in columns.pop(index, range(n))]
+    ids = [str(v) for v in columns.pop(index, range(n or 0))]
     return pd.DataFrame(columns, index=pd.Index(ids, dtype=object))
 
 

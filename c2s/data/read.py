@@ -164,7 +164,7 @@ def read_whole(path: str | os.PathLike[str]) -> AnnData:
     source = Path(path)
     if is_gmt(source) and not is_hdf5(source):
         return read_gmt(source).to_anndata()
-    return open_file(source).whole()
+    return open_file(source, matrix=False).whole()
 
 
 def _unprepared(path: Path, reading: Reading) -> AnnData:

@@ -90,7 +90,7 @@ def _find(address: str, timeout: float) -> str | None:
     if address.startswith("ray://"):
         raise ClusterError(
             f"{address} is a Ray client address, and this command writes files that all machines must see.",
-            fix="run it on a machine of the cluster, with --ray auto or --ray HOST:PORT (port 6379, as a rule).",
+            fix="run it on a machine of the cluster, address='auto' (--ray auto) or HOST:6379, as a rule.",
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():

@@ -183,7 +183,7 @@ def load_model(
         `out` exists.
     """
     if out is not None:
-        refuse_existing(Path(out))
+        refuse_existing(Path(out), fix="choose another path.")
     place = find_device(device)
     kind = torch_dtype(dtype, place)
     spread = checked_device_map(device_map)

@@ -278,7 +278,9 @@ def _work(preset: ModelPreset, task: str, run: PaperRun, options: PlanOptions) -
     length = options.length or int(min(wanted or context, context))
     if length > context:
         raise ConfigError(
-            "plan", [f"length {length} is more than the context of {preset.name}, {context}"], fix="--length less."
+            "plan",
+            [f"length {length} is more than the context of {preset.name}, {context}"],
+            fix="give less (--length).",
         )
     batch = number("batch") or 1
     answers = (number("prompts") or 0) * (number("group") or 0) * (number("epochs") or 1)

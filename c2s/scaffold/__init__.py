@@ -47,7 +47,7 @@ def new(name: str, folder: Path | None = None) -> Path:
         )
     _refuse_taken(name)
     target = Path(f"c2s-{name}") if folder is None else folder
-    refuse_existing(target)
+    refuse_existing(target, fix="choose another folder (--folder).")
     module = name.replace("-", "_")
     values = {
         "name": name,

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from c2s.errors import ConfigError, InputFileError, MatrixError, SentenceError
 from c2s.files import atomic_output
 from c2s.prompts import stable_hash
+from c2s.sentences.matrix import reading_notes
 from c2s.sentences.matrix_kind import matrix_kind, refuse_mixed
 from c2s.sentences.parse import parse_sentences
 from c2s.sentences.ranks import Moments, ranked_values
@@ -50,6 +51,9 @@ class RankExpressionModel:
         Which cells were held out: the fraction of them whose ids, hashed with the seed, come first.
     expression
         What the expression is: ``"log1p"``, or another kind of `c2s.data.matrix_kind`.
+    scale
+        The same in words, with how it came about where `c2s.read_cells` did it ("log1p of counts scaled to 10000 a
+        cell").
     """
 
     slope: float
@@ -64,6 +68,7 @@ class RankExpressionModel:
     test_fraction: float = 0.2
     seed: int = 0
     expression: str = "log1p"
+    scale: str = ""
 
     def __repr__(self) -> str:
         depth = "" if self.top_k is None else f", ranks 1 to {self.top_k}"
@@ -150,6 +155,7 @@ class RankExpressionModel:
             test_fraction=test_fraction,
             seed=seed,
             expression=kind.name,
+            scale=str(reading_notes(adata).get("scale") or f"{kind.words}, as it was given"),
         )
 
     def predict(self, ranks: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -197,7 +203,7 @@ class RankExpressionModel:
             matrix.eliminate_zeros()
         matrix.sort_indices()
         result = AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(list(genes), dtype=object)))
-        result.uns["c2s"] = {"inverse": {**parsed.report(), "model": self.to_json()}}
+        result.uns["c2s"] = {"inverse": {**parsed.report(), "model": self.to_json()}, "scale": self.scale}
         return result
 
     def score(self, adata: AnnData, *, layer: str | None = None, top_k: int | None = None) -> dict[str, float]:
@@ -258,7 +264,7 @@ class RankExpressionModel:
                 f"{where} is not a rank-expression model: {'; '.join(problems)}.",
                 fix="fit it again with RankExpressionModel.fit, or `c2s transform`.",
             )
-        return cls(**{key: stored[key] for key in _FIELDS})
+        return cls(**{key: stored[key] for key in _FIELDS}, scale=str(stored.get("scale", "")))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the model as JSON.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from c2s.errors import InputFileError, ObsError, SentenceError
+from c2s.errors import C2SWarning, InputFileError, ObsError, SentenceError
 from c2s.files import atomic_output
 
 if TYPE_CHECKING:
@@ -272,6 +273,61 @@ def _column(values: pd.Series) -> pa.Array:
     if pa.types.is_large_string(array.type):
         array = array.cast(pa.string())
     return array
+
+
+def storable(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return a table that AnnData can store: what it has no type or name for is converted.
+
+    Parameters
+    ----------
+    frame
+        ``obs`` or ``var``.
+    where
+        What to call it in the warning.
+
+    Warns
+    -----
+    C2SWarning
+        Columns were renamed or became text; they are named.
+    """
+    changed = []
+    columns: dict[str, Any] = {}
+    for place, column in enumerate(frame.columns):
+        values, name = frame.iloc[:, place], str(column).replace("/", "|")
+        while name in {"_index", *columns} or (name == frame.index.name and column != frame.index.name):
+            name = f"{name.lstrip('_')}_1"
+        if name != column:
+            changed.append(f"{column!r} is called {name!r}")
+        columns[name] = _storable(values)
+        if columns[name] is None:
+            texts = [None if v is None or v is pd.NA or v != v else str(v) for v in values.astype(object)]
+            columns[name] = pd.Series(texts, frame.index, dtype=object)
+            changed.append(f"{column!r} is text")
+        if columns[name].dtype == object and columns[name].isna().any():  # there are no strings with gaps
+            columns[name] = columns[name].astype("category")
+    if changed:
+        told = ", ".join(changed[:5]) + (" and more" if len(changed) > 5 else "")
+        warnings.warn(f"AnnData cannot store {where} as it is: {told}.", C2SWarning, stacklevel=3)
+    index = frame.index.astype(str).astype(object)
+    index.name = None if frame.index.name in columns else frame.index.name
+    return pd.DataFrame(columns, index=index)
+
+
+def _storable(values: pd.Series) -> pd.Series | None:
+    """Return a column with a type that AnnData has; None where only text is left."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        texts = values.cat.categories.map(str)
+        return values if values.cat.categories.dtype.kind in "biufO" and texts.is_unique else None
+    if isinstance(values.dtype, pd.StringDtype):
+        return values.astype(object).where(values.notna(), None)
+    if values.dtype.kind in "biuf" or pd.api.types.is_bool_dtype(values.dtype):
+        return values
+    if values.dtype != object:
+        return None
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind == "boolean":
+        return values.astype("boolean")
+    return values if kind in {"string", "empty"} else None
 
 
 def _first_line(error: BaseException) -> str:

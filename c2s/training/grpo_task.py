@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from c2s.errors import ConfigError, ObsError
+from c2s.errors import ConfigError
 from c2s.training.grpo import GRPOResult, train_grpo
 from c2s.training.grpo_config import GRPOConfig
 from c2s.training.pipeline import GENES_FILE, SPLIT_FILE, TASK_FILE, TaskModel
@@ -62,33 +62,27 @@ def train_task_grpo(
     ConfigError
         The model's split was not kept.
     ObsError
-        The cells of the split are not in the data.
+        These are not the data it was fine-tuned on.
     C2SError
         Whatever `train_grpo` raises.
     """
     from c2s.sentences import CellSentences, to_cell_sentences
 
-    if trained.split is None:
+    if trained.seen is None:
         raise ConfigError(
             f"model {trained.path}",
             [f"it has no {SPLIT_FILE}, which says what it was fine-tuned on"],
             fix="train it with this version: c2s train sft.",
         )
-    split, source = trained.split, Path(trained.path)
+    source = Path(trained.path)
     if isinstance(data, CellSentences):
         sentences = data
     else:
         sentences = to_cell_sentences(data, top_k=trained.top_k, show_progress=show_progress)
-    here = set(sentences.table["cell_id"].to_pylist())
-    missing = [cell for cell in split.ids("train") if cell not in here]
-    if missing:
-        raise ObsError(
-            f"{len(missing)} of the {len(split.ids('train'))} cells that the model was fine-tuned on are not in "
-            f"the data, first {missing[0]!r}.",
-            fix="give the data it was fine-tuned on.",
-        )
-    train = task.examples(sentences.select(split.ids("train")), trained.templates, seed=trained.seed)
-    held = [cell for cell in split.ids("validation") if cell in here]
+    cells = trained.seen.cells_of(data, "train")
+    train = task.examples(sentences.select(cells), trained.templates, seed=trained.seed)
+    has_held_out = trained.seen.split.sizes["validation"] > 0
+    held = trained.seen.cells_of(data, "validation") if has_held_out else []
     chosen = np.sort(np.random.default_rng(trained.seed).permutation(len(held))[:validation_cells])
     validation = None
     if len(chosen):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from c2s.errors import ModelError, ObsError
-from c2s.files import refuse_existing
+from c2s.files import RESUME, refuse_existing
 from c2s.models.loading import LanguageModel, load_model
 from c2s.models.tiny import TinyConfig
 from c2s.prompts import GeneDropout, PromptTemplate
@@ -26,6 +26,7 @@ from c2s.training.adapters import training_dtype
 from c2s.training.config import SFTConfig
 from c2s.training.resume import table_checksum
 from c2s.training.scoring import AnswerScoring, CandidateScoring
+from c2s.training.seen import SeenCells
 from c2s.training.sft import TrainResult, train_sft
 from c2s.training.validation import Evaluate
 
@@ -66,8 +67,10 @@ class TaskModel:
         Temperature fitted on the validation cells; None where there was nothing to fit.
     split
         Which cell it was trained on; None if it was not kept.
+    seen
+        The cells of the split, known by their genes; None if it was not kept.
     data
-        Name, number of cells and checksum of the training data.
+        Name, number of cells and checksum of the training data, and how they were read (``reading``).
     genes
         Words of the training cells' sentences, sorted; None if they were not kept.
     """
@@ -85,6 +88,12 @@ class TaskModel:
     split: Split | None
     data: Mapping[str, Any] = field(default_factory=dict)
     genes: tuple[str, ...] | None = None
+    seen: SeenCells | None = None
+
+    def reading(self, name: str | None = None) -> dict[str, Any]:
+        """Return how the training data were read, as keywords of `c2s.load_dataset`; nothing for other data."""
+        known = self.data.get("reading", {}) if name in (None, self.data.get("name")) else {}
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto", dtype: str = "auto") -> TaskModel:
@@ -102,6 +111,7 @@ class TaskModel:
         templates = tuple(PromptTemplate(t["name"], t["text"], t["answer"]) for t in facts["templates"])
         candidates = facts["candidates"]
         calibration = folder / CALIBRATION_FILE
+        seen = _read_split(folder, facts)
         return cls(
             path=folder,
             model=load_model(folder, device=device, dtype=dtype),
@@ -113,9 +123,10 @@ class TaskModel:
             top_k=facts["top_k"],
             candidates=None if candidates is None else tuple(candidates),
             calibration=Calibration.load(calibration) if calibration.exists() else None,
-            split=_read_split(folder, facts),
+            split=seen.split if seen else None,
             data=facts["data"],
             genes=_read_genes(folder),
+            seen=seen,
         )
 
 
@@ -171,6 +182,7 @@ def train_task(
     split: Split | None = None,
     metrics: Sequence[Metric] = (),
     data_name: str = "",
+    reading: Mapping[str, Any] | None = None,
     device: str = "auto",
     resume: bool = False,
     show_progress: bool = True,
@@ -207,6 +219,9 @@ def train_task(
         it; the first decides which weights are kept.
     data_name
         What to call the data in ``c2s_task.json``.
+    reading
+        How the data were read, as keywords of `c2s.load_dataset`; kept with the model, whose evaluation reads them
+        again.
     device
         As for `c2s.load_model`.
     resume
@@ -227,7 +242,7 @@ def train_task(
     from c2s.sentences import CellSentences, to_cell_sentences
 
     if not resume:
-        refuse_existing(Path(out))
+        refuse_existing(Path(out), fix=RESUME)
     config = config or SFTConfig()
     if isinstance(data, CellSentences):
         sentences, top_k = data, data.provenance.get("top_k")
@@ -261,6 +276,7 @@ def train_task(
             "name": data_name,
             "cells": len(sentences),
             "checksum": table_checksum(sentences.table, ("cell_id", "cell_sentence")),
+            "reading": dict(reading or {}),
         },
     }
     scoring: CandidateScoring | None = None
@@ -274,9 +290,10 @@ def train_task(
     def also_write(trained: LanguageModel, folder: Path) -> None:
         (folder / TASK_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         parts = {"cell_id": split.assignment.index.to_numpy(str), "part": split.assignment.to_numpy(str)}
-        pq.write_table(
-            pa.table({k: pa.array(v.tolist(), pa.string()) for k, v in parts.items()}), folder / SPLIT_FILE
-        )
+        columns = {k: pa.array(v.tolist(), pa.string()) for k, v in parts.items()}
+        seen = SeenCells.of(split, data, sentences)
+        columns |= {"whole": pa.array(seen.whole), "shown": pa.array(seen.shown)}
+        pq.write_table(pa.table(columns), folder / SPLIT_FILE)
         words = {word for text in trained_on.table["cell_sentence"].to_pylist() for word in text.split()}
         (folder / GENES_FILE).write_text("\n".join(sorted(words)) + "\n", encoding="utf-8")
         if scoring is not None and (calibration := scoring.calibrate(trained)) is not None:
@@ -317,6 +334,7 @@ def _task_model(
         split=split,
         data=facts["data"],
         genes=_read_genes(result.path),
+        seen=_read_split(result.path, facts),
     )
 
 
@@ -355,7 +373,7 @@ def _read_task_file(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _read_split(folder: Path, facts: Mapping[str, Any]) -> Split | None:
+def _read_split(folder: Path, facts: Mapping[str, Any]) -> SeenCells | None:
     import pandas as pd
 
     file = folder / SPLIT_FILE
@@ -363,7 +381,12 @@ def _read_split(folder: Path, facts: Mapping[str, Any]) -> Split | None:
         return None
     table = pq.read_table(file)
     assignment = pd.Series(table["part"].to_pylist(), index=pd.Index(table["cell_id"].to_pylist()), dtype=object)
-    return Split(assignment.astype(str), facts["split"]["unit"], facts["split"]["note"])
+    if "whole" not in table.column_names:
+        raise ModelError(
+            f"{file} was written by an earlier version, which knew cells by their ids alone.", fix="train again."
+        )
+    split = Split(assignment.astype(str), facts["split"]["unit"], facts["split"]["note"])
+    return SeenCells(split, table["whole"].to_numpy(), table["shown"].to_numpy())
 
 
 def _read_genes(folder: Path) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import anndata as ad
 import numpy as np
@@ -17,7 +18,7 @@ from c2s.errors import C2SWarning, ConfigError, GeneError, MetricError, ObsError
 from c2s.evaluation import baseline_predictions, evaluate_task
 from c2s.inference.predict import PREDICTION_SCHEMA
 from c2s.models import TinyConfig
-from c2s.prediction import check_known_genes, evaluate_cells, predict_cells
+from c2s.prediction import evaluate_cells, known_words, predict_cells
 from c2s.splits import split_cells
 from c2s.tasks import Baseline
 from c2s.training import SFTConfig, train_task
@@ -90,25 +91,74 @@ def test_all_cells_of_other_data_can_be_scored_and_training_cells_cannot(trained
     result = evaluate_cells(model, task, cells(20, seed=1), metrics=metrics(), part="all", n_bootstrap=5)
     assert len(result.predictions) == 20
     assert "not used for training" in result.note
-    with pytest.raises(ConfigError, match="64 of 80 cells were used for training"):
-        evaluate_cells(model, task, cells(), metrics=metrics(), part="all")
     with pytest.raises(ConfigError, match="no part 'train'"):
         evaluate_cells(model, task, cells(), metrics=metrics(), part="train")
-    with pytest.raises(ObsError, match="16 of the 16 test cells"):
-        evaluate_cells(model, task, cells(20, seed=1), metrics=metrics())
+    same_ids = cells(80, seed=1)
+    same_ids.obs_names = cells().obs_names
+    with pytest.raises(
+        ObsError, match=r"not the data .* of the 16 test cells .*, 16 ids are there, and \d of these"
+    ):
+        evaluate_cells(model, task, same_ids, metrics=metrics())
+    assert (
+        len(evaluate_cells(model, task, same_ids, metrics=metrics(), part="all", n_bootstrap=5).predictions) > 50
+    )
     majority = default_host().baselines.get("majority")
     with pytest.raises(ConfigError, match="baselines need the training cells"):
         evaluate_cells(model, task, cells(20, seed=1), metrics=metrics(), part="all", baselines=[majority])
 
 
-def test_genes_are_compared_with_those_of_the_training_cells():
+@pytest.mark.parametrize("which", [slice(None), slice(5, 70), slice(None, None, 2)])
+def test_training_cells_are_known_by_their_genes_in_a_subset_and_under_other_ids(trained, which):
+    model, task = trained
+    some = cells()[which].copy()
+    some.obs_names = [f"renamed-{i}" for i in range(some.n_obs)]
+    used = cells().obs_names[which].isin(model.split.ids("train") + model.split.ids("validation")).sum()
+    with pytest.raises(ConfigError, match=rf"{used} of {some.n_obs} cells of the data were used for training"):
+        evaluate_cells(model, task, some, metrics=metrics(), part="all")
+    # Among enough other cells they are left out, and that is said.
+    others = ad.concat([some, cells(160, seed=1)], index_unique="/")
+    result = evaluate_cells(model, task, others, metrics=metrics(), part="all", n_bootstrap=5)
+    assert f"{used} that show the genes of a training cell are left out" in result.note
+    assert len(result.predictions) == others.n_obs - used
+
+
+def test_the_test_part_is_found_under_other_ids_too(trained):
+    model, task = trained
+    data = cells()
+    renamed = data.copy()
+    renamed.obs_names = [f"renamed-{name}" for name in data.obs_names]
+    majority = [default_host().baselines.get("majority")]
+    given = {"metrics": metrics(), "baselines": majority, "n_bootstrap": 5}
+    result = evaluate_cells(model, task, renamed, **given)
+    expected = {f"renamed-{cell}" for cell in model.split.ids("test")}
+    assert {ids[0] for ids in result.predictions["cell_ids"].to_pylist()} == expected
+    assert result.value("accuracy") == evaluate_cells(model, task, data, **given).value("accuracy")
+
+
+def test_the_words_that_are_read_are_compared_with_those_of_the_training_cells():
     sentences = to_cell_sentences(cells())
-    check_known_genes(sentences, None)
-    check_known_genes(sentences, [f"G{i}" for i in range(6)])
-    with pytest.warns(C2SWarning, match="only 5 of 12"):
-        check_known_genes(sentences, [f"G{i}" for i in range(5)])
-    with pytest.raises(GeneError, match=r"none of the 12 expressed genes \(such as 'G0'\).*\(such as 'ENSG1'\)"):
-        check_known_genes(sentences, ["ENSG1"])
+    genes = sentences.genes
+    assert known_words(sentences, None) == {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", C2SWarning)
+        assert known_words(sentences, genes[:11]) == {}
+    with pytest.warns(C2SWarning, match=r"knows 39\.7% of the words"):
+        assert known_words(sentences, genes[:5]) == {}
+    with pytest.raises(
+        GeneError, match=r"none of the \d+ words of the cells \(such as 'G\d+'\).*\(such as 'XYZ'\)"
+    ):
+        known_words(sentences, ["XYZ"])
+
+
+def test_cells_of_unknown_words_get_no_answer(trained):
+    model, task = trained
+    new = cells(30, seed=1)
+    mouse = new[:10].copy()
+    mouse.var_names = [f"Mm{name}" for name in mouse.var_names]
+    both = ad.concat([mouse, new[10:]], join="outer", fill_value=0)
+    with pytest.warns(C2SWarning, match="10 of 30 cells have next to none, and get no answer"):
+        predicted = predict_cells(model, task, both)
+    assert predicted["abstained"].to_pylist() == [True] * 10 + [False] * 20
 
 
 def test_baselines_get_training_and_validation_cells_with_their_answers():
@@ -122,7 +172,7 @@ def test_baselines_get_training_and_validation_cells_with_their_answers():
 
     known = split.ids("train") + split.ids("validation")
     answers = adata.obs.cell_type[known].to_dict()
-    made = baseline_predictions([Baseline("remember", remember)], adata, split, answers, split.ids("test"), seed=7)
+    made = baseline_predictions([Baseline("remember", remember)], adata, known, answers, split.ids("test"), seed=7)
     assert made == {"remember": ["B"] * len(split.ids("test"))}
     assert seen == {
         "train": known,
@@ -131,7 +181,7 @@ def test_baselines_get_training_and_validation_cells_with_their_answers():
         "seed": 7,
     }
     with pytest.raises(ConfigError, match=r"1 cell\(s\) are on both sides"):
-        baseline_predictions([], adata, split, answers, split.ids("train")[:1])
+        baseline_predictions([], adata, known, answers, split.ids("train")[:1])
 
 
 def tables():

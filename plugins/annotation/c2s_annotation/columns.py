@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from c2s import load_dataset
 from c2s.errors import ObsError
 from c2s_annotation.cells import AnnotationTask
 from c2s_annotation.labels import checked_labels, require_several
 
 
-def label_columns(data: str) -> list[dict[str, object]]:
-    """Describe each column of ``obs``: usable as a label or why not, how many values, the rarest one's count."""
-    obs = load_dataset(data).obs
+def label_columns(data: str, *, donor: str | None = None, **how: Any) -> list[dict[str, object]]:
+    """Describe each column of ``obs``: usable as a label or why not, how many values, the rarest one's count.
+
+    Parameters
+    ----------
+    data
+        A file of cells, or the name of a dataset.
+    donor
+        Column that a split keeps whole; default that of the task.
+    **how
+        As for `c2s.load_dataset`.
+    """
+    obs = load_dataset(data, **how).obs
+    options = {} if donor is None else {"donor": donor}
     rows = []
     for column in map(str, obs.columns):
         row: dict[str, object] = {"column": column, "values": int(obs[column].nunique())}
@@ -18,20 +31,20 @@ def label_columns(data: str) -> list[dict[str, object]]:
             labels = checked_labels(obs, column)
             require_several(labels, column)
             row |= {"usable": True, "smallest": int(labels.value_counts().min())}
-            row["note"] = AnnotationTask(label=column).split(obs).note
+            row["note"] = AnnotationTask(label=column, **options).split(obs).note
         except ObsError as error:
             row |= {"usable": False, "smallest": 0, "note": error.problem}
         rows.append(row)
     return rows
 
 
-def print_label_columns(data: str) -> None:
+def print_label_columns(data: str, *, donor: str | None = None, **how: Any) -> None:
     """Print the table of `label_columns`, usable ones first."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table("column", "values", "fewest cells", "label?", "note", title=f"obs columns of {data}")
-    for row in sorted(label_columns(data), key=lambda row: not row["usable"]):
+    for row in sorted(label_columns(data, donor=donor, **how), key=lambda row: not row["usable"]):
         usable = "yes" if row["usable"] else "no"
         table.add_row(str(row["column"]), str(row["values"]), str(row["smallest"]), usable, str(row["note"]))
     Console().print(table)

@@ -27,7 +27,7 @@ def checked_labels(obs: pd.DataFrame, column: str) -> pd.Series:
     if column not in obs:
         raise ObsError(
             f"obs has no label column {column!r}; it has {', '.join(map(str, obs.columns)) or 'no columns'}.",
-            fix="name one of them with --label COLUMN (label=... in Python).",
+            fix="name one of them, label=... (--label COLUMN).",
         )
     values = obs[column]
     empty = obs.index[values.isna() | (values.astype(str).str.strip() == "")]
@@ -42,7 +42,7 @@ def checked_labels(obs: pd.DataFrame, column: str) -> pd.Series:
         raise ObsError(
             f"column {column!r} has {distinct} values for {len(labels)} cells: "
             "an identifier or a measurement, not a label.",
-            fix="name a categorical column with --label COLUMN, or bin the values first.",
+            fix="name a categorical column (--label COLUMN), or bin the values first.",
         )
     return labels
 
@@ -52,7 +52,7 @@ def require_several(labels: pd.Series, column: str) -> None:
     if labels.nunique() < 2:
         raise ObsError(
             f"column {column!r} is constant ({labels.iloc[0]!r} for all {len(labels)} cells): nothing to learn.",
-            fix="name a column with at least two values with --label COLUMN.",
+            fix="name a column with at least two values (--label COLUMN).",
         )
 
 

@@ -83,11 +83,6 @@ def c2s_register_chapters(register: Register) -> None:
 @hookimpl
 def c2s_register_commands(app: typer.Typer) -> None:
     """Add ``c2s labels FILE``: which columns of a file can be learned."""
+    from c2s_annotation.command import labels
 
-    @app.command(
-        "labels", help="List the obs columns of a file that can serve as labels, and how it would be split."
-    )
-    def labels(data: str) -> None:
-        from c2s_annotation.columns import print_label_columns
-
-        print_label_columns(data)
+    app.command("labels")(labels)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
+
 
 def embed(
     source: Annotated[
@@ -26,8 +28,10 @@ def embed(
     cells: Annotated[
         str | None, typer.Option(help="With --samples: fewest and most cells of a sample; default 5-20.")
     ] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer to read instead of X; 'raw' reads adata.raw.")] = None,
-    symbols: Annotated[str | None, typer.Option(help="Column of var with gene symbols.")] = None,
+    layer: Layer = None,
+    symbols: Symbols = None,
+    strip: Strip = None,
+    normalise: Normalise = "auto",
     seed: Annotated[int, typer.Option(min=0, help="With --samples: who is dealt with whom.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")] = "auto",
@@ -46,7 +50,9 @@ def embed(
 
     texts = source.suffix == ".txt"
     of_cells: dict[str, object] = {"--key": key}
-    of_both: dict[str, object] = {"--template": template, "--genes": genes, "--layer": layer, "--symbols": symbols}
+    how = how_to_read(layer, symbols, strip, normalise)
+    of_both: dict[str, object] = {"--template": template, "--genes": genes}
+    of_both |= {f"--{name}": value for name, value in how.items()}
     if texts:
         _refuse("texts", of_cells | of_both | {"--samples": samples, "--cells": cells})
     elif samples is not None:
@@ -56,7 +62,7 @@ def embed(
     key = key or "X_c2s"
     run_path = target.with_suffix(".run.json")
     refuse_existing(run_path, overwrite=overwrite)
-    config = {"model": model, "template": template, "genes": genes, "samples": samples, "key": key}
+    config = {"reading": how, "model": model, "template": template, "genes": genes, "samples": samples, "key": key}
     record = RunRecord(run_path, config=config, seeds={"seed": seed}, overwrite=overwrite).start()
     place = {"device": device, "dtype": dtype}
     usual = {"tokens_per_batch": tokens_per_batch, "overwrite": overwrite, **place}
@@ -73,8 +79,7 @@ def embed(
             n_cells=_range(cells or "5-20"),
             template=template,
             top_k=genes,
-            layer=layer,
-            symbols=symbols,
+            reading=how,
             seed=seed,
             **usual,  # type: ignore[arg-type]
         )
@@ -87,8 +92,7 @@ def embed(
             key=key,
             template=template,
             top_k=genes,
-            layer=layer,
-            symbols=symbols,
+            reading=how,
             **usual,  # type: ignore[arg-type]
         )
         told = f"{found.n_obs} cells x {found.obsm[key].shape[1]} dimensions -> {target} (obsm[{key!r}])"
@@ -110,6 +114,10 @@ def embedding_report(
     genes: Annotated[int | None, typer.Option(help="Genes of a sentence at most; default as trained.")] = None,
     cells: Annotated[int, typer.Option(help="Cells drawn from each pseudo-bulk sample.")] = 10,
     max_cells: Annotated[int, typer.Option(help="Compare on so many cells of each half at most; 0 for all.")] = 0,
+    layer: Layer = None,
+    symbols: Symbols = None,
+    strip: Strip = None,
+    normalise: Normalise = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the halves, the draws and the fits.")] = 0,
     n_bootstrap: Annotated[int, typer.Option(min=1, help="Resamplings behind each interval.")] = 1000,
     option: Annotated[
@@ -148,7 +156,7 @@ def embedding_report(
     }
     settings |= {"genes": genes, "cells": cells, "max_cells": max_cells, "n_bootstrap": n_bootstrap}
     record = RunRecord(config=settings, seeds={"seed": seed}).start()
-    adata = load_dataset(data, label=label)
+    adata = load_dataset(data, label=label, **how_to_read(layer, symbols, strip, normalise))
     record.add_cells(data, adata)
     host = default_host()
     chosen = {name: host.embedders.get(name) for name in wanted}

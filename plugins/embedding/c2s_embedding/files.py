@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from c2s import LanguageModel, default_host, load_model, read_cells, to_cell_sentences
+from c2s.data import read_with_original, write_cells
 from c2s.errors import C2SError, ConfigError, InputFileError, OutputError
-from c2s.files import atomic_output, refuse_existing
+from c2s.files import CELLS, atomic_output, check_target
 from c2s.inference import embed
 from c2s.inference.to_file import fingerprint
+from c2s.prediction import known_words
 from c2s.progress import progress
 from c2s.training import TaskModel
 from c2s_embedding.templates import CELL, as_template
@@ -41,8 +43,7 @@ def embed_file(
     key: str = "X_c2s",
     template: str | None = None,
     top_k: int | None = None,
-    layer: str | None = None,
-    symbols: str | None = None,
+    reading: Mapping[str, Any] | None = None,
     device: str = "auto",
     dtype: str = "auto",
     tokens_per_batch: int | None = None,
@@ -61,7 +62,7 @@ def embed_file(
     source
         Cells: ``.h5ad`` or ``.zarr``.
     target
-        The ``.h5ad`` to write.
+        The ``.h5ad`` or ``.zarr`` to write.
     model
         Folder, preset or downloaded model. One that was trained on a task of single cells is asked as it was
         trained, with as many genes, unless `template` or `top_k` say otherwise; all cells with the first of its
@@ -72,8 +73,8 @@ def embed_file(
         Prompt with ``{cell_sentence}`` and columns of ``obs``.
     top_k
         Most genes of a sentence; default the model's, else 200.
-    layer, symbols
-        As for `c2s.read_cells`.
+    reading
+        How to read the cells, as keywords of `c2s.read_cells`.
     device, dtype, tokens_per_batch
         As for `c2s.load_model` and `c2s.embed`.
     block
@@ -93,20 +94,19 @@ def embed_file(
     Raises
     ------
     OutputError
-        `target` exists, or what a stopped run left belongs to other cells, another model or another prompt.
+        `target` exists, is `source`, cannot be written or is neither ``.h5ad`` nor ``.zarr``; or what a stopped
+        run left belongs to other cells, another model or another prompt.
     ConfigError
-        ``obsm[key]`` is there already, `target` is no ``.h5ad``, or `block` is not positive.
+        ``obsm[key]`` is there already, or `block` is not positive.
     C2SError
         As for reading cells, loading models and making prompts.
     """
-    import anndata as ad
-
     place, final = Path(source), Path(target)
-    _check_target(final, overwrite)
+    check_target(final, overwrite=overwrite, suffixes=CELLS, inputs=[place])
     if block < 1:
         raise ConfigError("embedding", [f"block={block} is below 1"], fix="1024 is usual.")
-    cells = read_cells(place, layer=layer, symbols=symbols)
-    if key in cells.obsm and not overwrite:
+    original, cells = read_with_original(place, **(reading or {}))
+    if key in original.obsm and not overwrite:
         raise ConfigError(
             "embedding",
             [f"{place} has obsm[{key!r}] already"],
@@ -118,9 +118,8 @@ def embed_file(
         on_wording(reader.wording)
     vectors = _resumable(reader.model, prompts, final, block, tokens_per_batch, show_progress)
     # The user's own file comes back as it was, with the vectors added: neither normalised nor filtered.
-    original = ad.read_zarr(place) if place.is_dir() else ad.read_h5ad(place)
     original.obsm[key] = vectors
-    _write(original, final, overwrite)
+    write_cells(original, final, overwrite=overwrite)
     shutil.rmtree(_partial(final), ignore_errors=True)
     return original
 
@@ -134,8 +133,7 @@ def embed_samples_file(
     n_cells: tuple[int, int] = (5, 20),
     template: str | None = None,
     top_k: int | None = None,
-    layer: str | None = None,
-    symbols: str | None = None,
+    reading: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -151,8 +149,8 @@ def embed_samples_file(
         As `embed_file` and `embed_samples`.
     """
     final = Path(target)
-    _check_target(final, overwrite)
-    cells = read_cells(source, layer=layer, symbols=symbols)
+    check_target(final, overwrite=overwrite, suffixes=CELLS, inputs=[Path(source)])
+    cells = read_cells(source, **(reading or {}))
     found = embed_samples(
         load_model(model, device=device, dtype=dtype),
         cells,
@@ -164,7 +162,7 @@ def embed_samples_file(
         tokens_per_batch=tokens_per_batch,
         show_progress=show_progress,
     )
-    _write(found, final, overwrite)
+    write_cells(found, final, overwrite=overwrite)
     return found
 
 
@@ -192,7 +190,7 @@ def embed_texts_file(
     from anndata import AnnData
 
     final = Path(target)
-    _check_target(final, overwrite)
+    check_target(final, overwrite=overwrite, suffixes=CELLS, inputs=[Path(source)])
     try:
         content = Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -205,19 +203,8 @@ def embed_texts_file(
     loaded = load_model(model, device=device, dtype=dtype)
     vectors = embed(loaded, texts, tokens_per_batch=tokens_per_batch, show_progress=show_progress)
     found = AnnData(vectors, obs=pd.DataFrame({"text": texts}, index=[f"text{i}" for i in range(len(texts))]))
-    _write(found, final, overwrite)
+    write_cells(found, final, overwrite=overwrite)
     return found
-
-
-def _check_target(final: Path, overwrite: bool) -> None:
-    if final.suffix != ".h5ad":
-        raise ConfigError("embedding", [f"{final} does not end in .h5ad"], fix="name the output OUT.h5ad.")
-    refuse_existing(final, overwrite=overwrite)
-
-
-def _write(adata: AnnData, final: Path, overwrite: bool) -> None:
-    with atomic_output(final, overwrite=overwrite) as temporary:
-        adata.write_h5ad(temporary)
 
 
 class Reader:
@@ -257,10 +244,12 @@ class Reader:
             trained = TaskModel.load(model, device=device, dtype=dtype)
             self.model: LanguageModel = trained.model
             self.top_k = top_k or trained.top_k
+            self._genes = trained.genes
             self._task = None if template else trained
         else:
             self.model = load_model(os.fspath(model), device=device, dtype=dtype)
             self.top_k = top_k
+            self._genes = None
         self._template = as_template(template, CELL)
 
     @property
@@ -284,9 +273,13 @@ class Reader:
 
         Raises
         ------
+        GeneError
+            The model was trained on other genes, see `c2s.prediction.known_words`.
         C2SError
             As `c2s_embedding.vectors.cell_prompts`.
         """
+        sentences = to_cell_sentences(cells, top_k=self.top_k, expects="any")
+        known_words(sentences, self._genes, then="get vectors that say little")
         if self._task is not None:
             asked = _prompts_of_task(self._task, cells, self.top_k)
             if asked is not None:

@@ -65,7 +65,7 @@ def embed_prompts(
         return embed(model, prompts, tokens_per_batch=tokens_per_batch, show_progress=show_progress)
     except ContextError as error:
         raise ContextError(
-            error.problem, fix="show fewer genes (top_k, --top-k) or fewer cells, or take another model."
+            error.problem, fix="show fewer genes (--genes) or fewer cells, or take another model."
         ) from error
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,6 +43,10 @@ def generate(
         str | None,
         typer.Option(help="The training data, for genes and expression; default those it was trained on."),
     ] = None,
+    layer: Layer = None,
+    symbols: Symbols = None,
+    strip: Strip = None,
+    normalise: Normalise = "auto",
     inverse: Annotated[
         Path | None, typer.Option(help="A rank-expression model (c2s transform), instead of the training data.")
     ] = None,
@@ -53,13 +59,19 @@ def generate(
     Answers are kept in OUT.answers.jsonl while they come. A run that was stopped goes on from there when the same
     command is given again; when OUT.h5ad is whole, they are removed.
     """
+    from c2s.data import write_cells
     from c2s.errors import ConfigError
-    from c2s.files import atomic_output, refuse_existing
+    from c2s.files import CELLS, check_target
     from c2s.provenance import RunRecord
     from c2s_generation.writing import Wanted, generate_cells
 
-    if target.suffix != ".h5ad":
-        raise ConfigError("c2s generate", [f"{target} does not end in .h5ad"], fix="name the output OUT.h5ad.")
+    how = how_to_read(layer, symbols, strip, normalise)
+    if inverse is not None and how:
+        raise ConfigError(
+            "c2s generate",
+            [f"--{name} is given, but --inverse reads no cells" for name in how],
+            fix="leave it out, or give the cells with --data.",
+        )
     if data is not None and inverse is not None:
         raise ConfigError(
             "c2s generate",
@@ -67,17 +79,17 @@ def generate(
             fix="leave out --data to use the fitted model, or --inverse to fit one on the data.",
         )
     run_path, partial = target.with_suffix(".run.json"), target.with_suffix(".answers.jsonl")
-    for path in (target, run_path):
-        refuse_existing(path, overwrite=overwrite)
+    check_target(target, overwrite=overwrite, suffixes=CELLS)
+    check_target(run_path, overwrite=overwrite)
     conditions = _conditions(condition or [], cell_type=cell_type, tissue=tissue, abstract=abstract)
     settings = {"model": str(model), "conditions": conditions, "n": n, "genes": genes, "temperature": temperature}
-    settings |= {"top_p": top_p, "constrained": not free}
+    settings |= {"top_p": top_p, "constrained": not free, "reading": how}
     record = RunRecord(run_path, config=settings, seeds={"seed": seed}, overwrite=overwrite).start()
     trained, task = _load(model, device)
     record.config["cells"] = per_sample = _cells_per_sample(task, cells)
-    fitted, names, asked = _expression(trained, task, data, inverse, conditions, record)
+    fitted, names, asked = _expression(trained, task, data, how, inverse, conditions, record)
     record.config["conditions"] = asked
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)  # for the answers so far
     written = generate_cells(
         trained,
         task,
@@ -92,8 +104,7 @@ def generate(
         partial=partial,
         show_progress=True,
     )
-    with atomic_output(target, overwrite=overwrite) as temporary:
-        written.write_h5ad(temporary)
+    write_cells(written, target, overwrite=overwrite)
     record.finish()
     for path in [partial, *target.parent.glob(f"{target.stem}.answers.cell*.jsonl")]:
         path.unlink(missing_ok=True)
@@ -171,16 +182,21 @@ def _expression(
     trained: TaskModel,
     task: GenerationTask,
     data: str | None,
+    how: dict[str, Any],
     inverse: Path | None,
     conditions: dict[str, str],
     record: RunRecord,
 ) -> tuple[RankExpressionModel, list[str] | None, dict[str, str | list[str]]]:
     """Return what makes expression of ranks, the genes of the result, and the conditions (see `_asked`).
 
-    Fitted on the model's training cells, unless a fitted model is given: then genes are those of the model.
+    Fitted on the model's training cells, or on other cells that were asked for, unless a fitted model is given:
+    then genes are those of the model.
     """
-    from c2s import RankExpressionModel, load_dataset
-    from c2s.errors import C2SError, ConfigError
+    import warnings
+
+    from c2s import RankExpressionModel, load_dataset, to_cell_sentences
+    from c2s.errors import C2SError, C2SWarning, ConfigError, ObsError
+    from c2s.prediction import known_words
 
     if inverse is not None:
         record.add_data("inverse", inverse)
@@ -190,15 +206,26 @@ def _expression(
     if not name:
         raise ConfigError("c2s generate", ["the model does not say what it was trained on"], fix=fix)
     try:
-        adata = load_dataset(name)
+        adata = load_dataset(name, **(trained.reading(name) | how))
     except C2SError as error:
         raise ConfigError(
             "c2s generate", [f"the training data {name} are not to be had: {error.problem.rstrip('.')}"], fix=fix
         ) from error
     record.add_cells(name, adata)
-    cells = set(trained.split.ids("train")) if trained.split else set()
-    known = [i for i, cell in enumerate(adata.obs_names.astype(str)) if cell in cells]
-    seen = adata[known] if known else adata
+    sentences = to_cell_sentences(adata, top_k=trained.top_k)
+    known_words(sentences, trained.genes, then="tell little of what the model writes")
+    seen = adata
+    try:
+        if trained.seen is not None:
+            seen = adata[trained.seen.cells_of(adata, "train", name=name)]
+    except ObsError as error:
+        if data is None:
+            raise ConfigError("c2s generate", [error.problem.rstrip(".")], fix=fix) from error
+        warnings.warn(
+            f"{error.problem} The expression of what is written is fitted on all of their cells.",
+            C2SWarning,
+            stacklevel=2,
+        )
     asked = _asked(task, conditions, _values(adata, task.conditions), _values(seen, task.conditions))
     return RankExpressionModel.fit(seen, top_k=trained.top_k), [str(gene) for gene in adata.var_names], asked
 

@@ -205,7 +205,7 @@ def _check(task: GenerationTask, wanted: Sequence[Wanted], n_genes: int | None, 
             "generation of cells",
             list(dict.fromkeys(problems)),
             fix=f"the conditions of this model are {takes}; cells and genes are 1 or more, the temperature 0 or "
-            "more: --condition NAME=VALUE --n 100 --genes 200, for example.",
+            "more (--condition NAME=VALUE --n 100 --genes 200).",
         )
 
 
