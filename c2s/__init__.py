@@ -8,7 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from c2s.caches import ensure_numba_cache
+
 __version__ = "0.1.0"
+
+ensure_numba_cache()  # before anything imports numba
 
 _PUBLIC = {
     # sentences

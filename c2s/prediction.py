@@ -229,14 +229,15 @@ def _cells_of(trained: TaskModel, adata: AnnData, part: str) -> tuple[list[str],
     """Return the ids of the cells to score and how they were chosen; training cells are never among them."""
     if part == "all":
         if trained.seen is None:
-            return list(map(str, adata.obs_names)), "All cells; the model does not say what it was trained on."
+            return list(map(str, adata.obs_names)), "All cells; the model does not say which it was trained on."
         unseen, n = trained.seen.unseen(adata)
         note = "All cells of data that were not used for training."
         return unseen, note + (f" {n} that show the genes of a training cell are left out." if n else "")
     if trained.seen is None or part not in ("validation", "test"):
+        known = "the model does not say which cells it was trained on, so there"
         raise ConfigError(
             "evaluation",
-            [f"there is no part {part!r} of a split"],
+            [f"{'there' if trained.seen else known} is no part {part!r} of a split"],
             fix='pass part="test", or "all" for other data (--part).',
         )
     return trained.seen.cells_of(adata, part), trained.seen.split.note

@@ -71,7 +71,7 @@ def train_task_grpo(
     if trained.seen is None:
         raise ConfigError(
             f"model {trained.path}",
-            [f"it has no {SPLIT_FILE}, which says what it was fine-tuned on"],
+            [f"it has no {SPLIT_FILE} that says by their genes which cells it was fine-tuned on"],
             fix="train it with this version: c2s train sft.",
         )
     source = Path(trained.path)

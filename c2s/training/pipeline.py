@@ -68,7 +68,7 @@ class TaskModel:
     split
         Which cell it was trained on; None if it was not kept.
     seen
-        The cells of the split, known by their genes; None if it was not kept.
+        The cells of the split, known by their genes; None if these were not kept.
     data
         Name, number of cells and checksum of the training data, and how they were read (``reading``).
     genes
@@ -111,7 +111,7 @@ class TaskModel:
         templates = tuple(PromptTemplate(t["name"], t["text"], t["answer"]) for t in facts["templates"])
         candidates = facts["candidates"]
         calibration = folder / CALIBRATION_FILE
-        seen = _read_split(folder, facts)
+        split, seen = _read_split(folder, facts)
         return cls(
             path=folder,
             model=load_model(folder, device=device, dtype=dtype),
@@ -123,7 +123,7 @@ class TaskModel:
             top_k=facts["top_k"],
             candidates=None if candidates is None else tuple(candidates),
             calibration=Calibration.load(calibration) if calibration.exists() else None,
-            split=seen.split if seen else None,
+            split=split,
             data=facts["data"],
             genes=_read_genes(folder),
             seen=seen,
@@ -334,7 +334,7 @@ def _task_model(
         split=split,
         data=facts["data"],
         genes=_read_genes(result.path),
-        seen=_read_split(result.path, facts),
+        seen=_read_split(result.path, facts)[1],
     )
 
 
@@ -373,20 +373,18 @@ def _read_task_file(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _read_split(folder: Path, facts: Mapping[str, Any]) -> SeenCells | None:
+def _read_split(folder: Path, facts: Mapping[str, Any]) -> tuple[Split | None, SeenCells | None]:
     import pandas as pd
 
     file = folder / SPLIT_FILE
     if not file.exists():
-        return None
+        return None, None
     table = pq.read_table(file)
     assignment = pd.Series(table["part"].to_pylist(), index=pd.Index(table["cell_id"].to_pylist()), dtype=object)
-    if "whole" not in table.column_names:
-        raise ModelError(
-            f"{file} was written by an earlier version, which knew cells by their ids alone.", fix="train again."
-        )
     split = Split(assignment.astype(str), facts["split"]["unit"], facts["split"]["note"])
-    return SeenCells(split, table["whole"].to_numpy(), table["shown"].to_numpy())
+    if "whole" not in table.column_names:  # of an earlier version, which knew cells by their ids alone
+        return split, None
+    return split, SeenCells(split, table["whole"].to_numpy(), table["shown"].to_numpy())
 
 
 def _read_genes(folder: Path) -> tuple[str, ...] | None:

@@ -72,7 +72,7 @@ def test_other_cells_and_bad_options_are_refused(trained: Path, tmp_path: Path) 
     cells = c2s.load_dataset("pbmc68k_reduced")[200:260].copy()
     cells.write_h5ad(tmp_path / "others.h5ad")
     common = ["--model", trained, "--out", tmp_path / "out"]
-    with pytest.raises(ObsError, match="that the model was fine-tuned on are not in the data"):
+    with pytest.raises(ObsError, match="not the data that the model was trained on"):
         run(*common, "--data", tmp_path / "others.h5ad", *SMALL)
     with pytest.raises(ConfigError, match="'epsilon' is not NAME=VALUE"):
         run(*common, "--data", trained.parent / "cells.h5ad", "--option", "epsilon")

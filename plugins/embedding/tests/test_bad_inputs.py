@@ -366,9 +366,9 @@ CASES = [
     ),
     Case(
         "an output that is no h5ad",
-        e.ConfigError,
-        "does not end in .h5ad",
-        "OUT.h5ad",
+        e.OutputError,
+        "does not end in .h5ad or .zarr",
+        "out.h5ad",
         lambda m, d: embed_file(_file(d), d / "out.csv", d / "model"),
     ),
     Case("vectors are there already", e.ConfigError, r"obsm\['X_c2s'\] already", "--key", _has_vectors),

@@ -287,7 +287,7 @@ def test_bad_commands_are_refused_and_leave_nothing(trained, tmp_path):
             cli("generate", "--model", model, *words, tmp_path / out)
         assert [path for path in tmp_path.iterdir() if path != file and path.suffix != ".json"] == []
 
-    refused(ConfigError, "does not end in .h5ad", "--cell-type", "B cell", out="x.csv")
+    refused(OutputError, "does not end in .h5ad", "--cell-type", "B cell", out="x.csv")
     refused(ConfigError, "'cell_type' is not NAME=VALUE", "--condition", "cell_type")
     refused(ConfigError, "given twice", "--cell-type", "B cell", "--condition", "cell_type=T cell")
     refused(ConfigError, "'cell_type' is missing", "--n", 3)
