@@ -17,7 +17,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from c2s.errors import C2SError, ConfigError
+from c2s.prompts import GeneDropout
 from c2s.splits import PARTS
 from c2s.testing.case import Case
 
@@ -187,9 +190,13 @@ def examples_have_their_columns(case: Case) -> None:
 
 
 def stated_gene_counts_are_true(case: Case) -> None:
-    """A number of genes stated in a prompt is the number of genes in it."""
+    """A number of genes stated in a prompt is the number of genes in it, also after gene dropout."""
     vocabulary = set(case.sentences.genes)
-    for row in case.examples().to_pylist():
+    rows = case.examples().to_pylist()
+    dropout = GeneDropout(0.5, case.templates)
+    if dropout.reaches(case.examples().column_names):
+        rows += [dropout(row, np.random.default_rng(i)) for i, row in enumerate(rows)]
+    for row in rows:
         words = [word.strip(".,:;!?()[]\"'") for word in row["prompt"].split()]
         total = sum(word in vocabulary for word in words)
         true = {total, *_runs(word in vocabulary for word in words)}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from c2s.errors import ModelError, ObsError
+from c2s.errors import ConfigError, ModelError, ObsError
 from c2s.files import refuse_existing
 from c2s.models.loading import LanguageModel, load_model
 from c2s.models.tiny import TinyConfig
@@ -238,6 +238,7 @@ def train_task(
     if train is None:
         raise ObsError("the split leaves no cell to train on.", fix="give more cells, or another split.")
     validation = _examples(task, sentences, split, "validation", templates, seed)
+    augment = _gene_dropout(config, task, templates, train)
     candidates = task.candidates(train)
     if not isinstance(model, LanguageModel):
         corpus = [
@@ -289,12 +290,28 @@ def train_task(
         config=config,
         validation=validation if scoring is None else None,
         evaluate=measured,
-        augment=GeneDropout(config.gene_dropout, templates) if config.gene_dropout else None,
+        augment=augment,
         resume=resume,
         show_progress=show_progress,
         also_write=also_write,
     )
     return TrainedTask(_task_model(result, task, templates, facts, split), task, sentences, result)
+
+
+def _gene_dropout(
+    config: SFTConfig, task: Task, templates: Sequence[PromptTemplate], examples: pa.Table
+) -> GeneDropout | None:
+    if not config.gene_dropout:
+        return None
+    dropout = GeneDropout(config.gene_dropout, templates)
+    if not dropout.reaches(examples.column_names):
+        raise ConfigError(
+            f"task {task.name!r}",
+            [f"gene dropout is {config.gene_dropout:g}, and its prompts show no genes that could be left out"],
+            fix="train without (gene_dropout=0, --gene-dropout 0), or let its examples hold cell_sentence, or "
+            "cell_sentences for several cells, as c2s.PromptTemplate says.",
+        )
+    return dropout
 
 
 def _task_model(

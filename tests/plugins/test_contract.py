@@ -282,6 +282,20 @@ def test_gene_counts_of_several_cells_and_prose() -> None:
             stated(wrong)
 
 
+def test_a_count_that_is_stored_is_caught_when_genes_are_left_out() -> None:
+    """A number that was right when the example was made is wrong once genes are dropped in training."""
+    text = "The {n_listed} genes of a cell : {cell_sentence} . label :"
+    case = dataclasses.replace(case_of(Sound()), templates=[PromptTemplate("sound/a", text, "{label}")])
+    rows = [
+        {**row, "template": "sound/a", "n_listed": len(row["cell_sentence"].split())}
+        for row in case_of(Sound()).examples().to_pylist()
+    ]
+    case._examples[0] = example_table([{**row, "prompt": case.templates[0].render(row)} for row in rows])
+    checks.examples_have_their_columns(case)
+    with pytest.raises(AssertionError, match=r"says \d+ genes and shows \d+; write {n_genes}, which is counted"):
+        checks.stated_gene_counts_are_true(case)
+
+
 def test_prompts_that_do_not_fit_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     case = case_of(Sound())
     model = running.tiny_model(case)

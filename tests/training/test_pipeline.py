@@ -82,6 +82,17 @@ class ToyTask(Task):
         return None if self.free else sorted(set(examples["answer"].to_pylist()))
 
 
+@dataclass(frozen=True)
+class Blind(ToyTask):
+    """Shows the name of a cell and none of its genes."""
+
+    def examples(
+        self, sentences: CellSentences, templates: Sequence[PromptTemplate], *, seed: int = 0, answers: bool = True
+    ) -> pa.Table:
+        shown = super().examples(sentences, templates, seed=seed, answers=answers)
+        return shown.drop_columns(["cell_sentence"]).set_column(1, "prompt", shown["example_id"])
+
+
 def make_cells(n: int = 60, *, seed: int = 0) -> ad.AnnData:
     """Cells of two types, told apart by which of two groups of five genes is high; log-normalised."""
     rng = np.random.default_rng(seed)
@@ -201,6 +212,7 @@ def test_without_validation_cells_the_last_weights_are_kept(tmp_path: Path) -> N
     [
         ({"task": ToyTask(label="nothing")}, ObsError, "no column 'nothing'"),
         ({"tiny": TinyConfig(layers=1, hidden_size=16, heads=1, context_length=12)}, ContextError, "do not fit"),
+        ({"task": Blind()}, ConfigError, "gene dropout is 0.2, and its prompts show no genes"),
         ({"model": "tinny"}, ModelError, "Did you mean 'tiny'"),
         (
             {"split": Split(pd.Series("test", index=make_cells().obs_names), "cell", "")},

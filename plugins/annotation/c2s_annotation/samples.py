@@ -94,8 +94,7 @@ class _SampleTask(Task):
         for context in draw_contexts(obs, within=within, n_cells=(self.min_cells, self.max_cells), seed=seed):
             template = choose_template(templates, context.context_id, seed)
             record = {
-                "cells": _numbered([text[cell_id] for cell_id in context.cell_ids]),
-                "n_cells": len(context.cell_ids),
+                "cell_sentences": [text[cell_id] for cell_id in context.cell_ids],
                 "label_name": label_name(self.label),
                 "label": None if labels is None else self._answer(context, labels),
             }
@@ -113,10 +112,6 @@ class _SampleTask(Task):
 
     def _answer(self, context: Context, labels: pd.Series) -> str:
         return self.answer_of([str(labels[cell_id]) for cell_id in context.cell_ids])
-
-
-def _numbered(sentences: Sequence[str]) -> str:
-    return " ".join(f"Cell {i} : {sentence} ." for i, sentence in enumerate(sentences, 1))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from scipy import sparse
 
 from c2s import default_host, to_cell_sentences
 from c2s.errors import ConfigError, ObsError
+from c2s.models import TinyConfig, load_model
+from c2s.prompts import GeneDropout
+from c2s.training import SFTConfig, train_sft
 
 TYPES = ("B cell", "CD4+, naive  T", "NK")
 
@@ -141,6 +144,34 @@ def test_the_types_of_a_sample_come_in_the_order_of_its_cells():
         assert task.parse(row["answer"]) == row["answer"]
     assert task.candidates(None) is None
     assert task.parse(" , ,") is None
+
+
+@pytest.mark.parametrize("task", [TissueTask(min_cells=3, max_cells=4), CellTypesTask(min_cells=3, max_cells=4)])
+def test_gene_dropout_leaves_genes_out_of_every_cell_of_a_sample(task, tmp_path):
+    adata = cells()
+    table = task.examples(to_cell_sentences(adata, top_k=10, expects="any"), templates(task))
+    dropout, before = GeneDropout(0.4, templates(task)), table.to_pylist()
+    assert dropout.reaches(table.column_names)
+    seen = []
+
+    def noted(record, rng):
+        seen.append((record, thinned := dropout(record, rng)))
+        return thinned
+
+    corpus = [f"{row['prompt']} {row['answer']}" for row in before]
+    model = load_model("tiny", corpus=corpus, config=TinyConfig(layers=1, hidden_size=16, heads=1), device="cpu")
+    config = SFTConfig(max_steps=2, batch_size=8, learning_rate=1e-3)
+    train_sft(model, table, out=tmp_path / "model", config=config, augment=noted, show_progress=False)
+    assert len(seen) == 16
+    for row, thinned in seen:
+        members = [row["cell_sentences"], thinned["cell_sentences"]]
+        whole, left = ([sentence.split() for sentence in sentences] for sentences in members)
+        assert len(whole) == len(left) == len(row["cell_ids"])
+        assert all(kept and set(kept) <= set(genes) for genes, kept in zip(whole, left, strict=True))
+        assert sum(map(len, left)) < sum(map(len, whole))
+        shown = " ".join(f"Cell {i} : {' '.join(genes)} ." for i, genes in enumerate(left, 1))
+        assert shown in thinned["prompt"] and f"{len(left)} cells" in thinned["prompt"]
+        assert thinned["answer"] == row["answer"]
 
 
 def test_options_survive_json_and_unknown_ones_are_named():
