@@ -121,7 +121,7 @@ def row_order_does_not_matter(case: Case) -> None:
 
 
 def split_is_complete(case: Case) -> None:
-    """Every cell is in exactly one part, and there are cells to train on and to test on."""
+    """Every cell is in exactly one part, and no part is without cells."""
     assignment = case.split().assignment
     require(
         assignment.index.is_unique and set(assignment.index) == set(case.obs.index),
@@ -129,8 +129,10 @@ def split_is_complete(case: Case) -> None:
     )
     unknown = sorted(set(assignment) - set(PARTS))
     require(not unknown, f"split() made parts called {unknown}; they are {', '.join(PARTS)}")
-    empty = [part for part in ("train", "test") if not (assignment == part).any()]
-    require(not empty, f"split() left {' and '.join(empty)} empty")
+    empty = [part for part in PARTS if not (assignment == part).any()]
+    require(
+        not empty, f"split() left {' and '.join(empty)} empty: use c2s.split_cells, or give more example cells"
+    )
     require(bool(case.split().note.strip()), "the split has no note: one sentence for the page, how it was made")
 
 

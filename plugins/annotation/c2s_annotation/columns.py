@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 from c2s import load_dataset
-from c2s.errors import ObsError
+from c2s.errors import C2SWarning, ObsError
 from c2s_annotation.cells import AnnotationTask
 from c2s_annotation.labels import checked_labels, require_several
 
@@ -18,7 +20,10 @@ def label_columns(data: str) -> list[dict[str, object]]:
             labels = checked_labels(obs, column)
             require_several(labels, column)
             row |= {"usable": True, "smallest": int(labels.value_counts().min())}
-            row["note"] = AnnotationTask(label=column).split(obs).note
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", C2SWarning)  # told in the note
+                split = AnnotationTask(label=column).split(obs)
+            row["note"] = " ".join([split.note, *split.problems])
         except ObsError as error:
             row |= {"usable": False, "smallest": 0, "note": error.problem}
         rows.append(row)
