@@ -224,7 +224,7 @@ def test_without_validation_cells_the_last_weights_are_kept(tmp_path: Path) -> N
 def test_a_test_part_that_nothing_can_be_asked_of_is_warned_of(tmp_path: Path) -> None:
     split = split_cells(make_cells().obs, fractions={"train": 0.7, "validation": 0.2, "test": 0.1})
     message = (
-        r"no example can be made of the test part \(6 cells, split by cell\): 6 cells are too few .*min_cells"
+        r"No example can be made of the test part \(6 cells, split by cell\): 6 cells are too few .*min_cells"
     )
     with pytest.warns(C2SWarning, match=message):
         result = train(tmp_path / "out", task=Samples(), split=split, config=SFTConfig(max_steps=2))

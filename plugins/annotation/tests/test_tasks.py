@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from c2s_annotation.cells import AnnotationTask
+from c2s_annotation.columns import label_columns
 from c2s_annotation.labels import label_name
 from c2s_annotation.samples import CellTypesTask, TissueTask
 from scipy import sparse
 
 from c2s import default_host, to_cell_sentences
-from c2s.errors import ConfigError, ObsError
+from c2s.errors import C2SWarning, ConfigError, ObsError
 from c2s.models import TinyConfig, load_model
 from c2s.prompts import GeneDropout
 from c2s.training import SFTConfig, train_sft
@@ -108,6 +111,29 @@ def test_with_two_donors_the_split_is_by_cell_and_says_so():
     split = AnnotationTask().split(cells(donors=2).obs)
     assert split.unit == "cell"
     assert "says nothing about a new donor" in split.note
+
+
+def test_a_label_of_donors_is_warned_of_and_told_by_c2s_labels(tmp_path):
+    adata = cells(donors=3)
+    adata.obs["disease"] = np.where(adata.obs["donor_id"] == "d1", "influenza", "normal")
+    adata.obs["batch"] = [["a", "b"][i % 2] for i in range(adata.n_obs)]
+    with pytest.warns(
+        C2SWarning, match=r"only answer of the test part is '\w+', 40 time\(s\).*values of 'donor_id'"
+    ):
+        AnnotationTask(label="disease").split(adata.obs)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", C2SWarning)
+        rows = {row["column"]: row for row in label_columns(str(tmp_path / "cells.h5ad"))}
+    assert "only answer of the test part is" in rows["disease"]["note"]
+    assert rows["batch"]["note"] == "Split by donor_id: no value of donor_id is on two sides (3 values)."
+
+
+def test_labels_too_rare_to_be_measured_are_refused():
+    with pytest.raises(
+        ObsError, match=r"whose 12 value.* have 1 cell.* at most: the validation and the test part"
+    ):
+        AnnotationTask().split(cells(n=12, donors=1, cell_type=[f"type {i}" for i in range(12)]).obs)
 
 
 def test_the_tissue_of_a_sample():
