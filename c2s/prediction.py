@@ -132,7 +132,7 @@ def evaluate_cells(
     learned = _learned(trained, task, whole, part)
     majority, said = majority_predictions(task, learned, examples)
     if "majority" in others:
-        said = "majority: the task's own baseline of this name."
+        said = f"majority: the task's own baseline of this name, which says {others['majority'][0]!r}."
     answers: dict[str, Answers] = {} if learned is None else {"train": learned}
     answers[part] = examples["answer"].to_pylist()
     return evaluate_task(

@@ -187,7 +187,7 @@ def constant_parts(answers: Mapping[str, Answers], *, unit: str = "cell") -> lis
             problems.append(f"{where[0].upper()}{where[1:]} has no example: give more {more}.")
         elif len(counts) == 1:
             fix = "score other cells too" if part == "all" else f"split with another seed, or give more {more}"
-            so = "whoever always says so is always right there, and no score tells what was learned"
+            so = "whoever always says so is always right there"
             problems.append(
                 f"The only answer of {where} is {_short(next(iter(counts)))}, {counts.total()} time(s): "
                 f"{'there is nothing to learn' if part == 'train' else so}; {fix}."

@@ -139,7 +139,7 @@ def test_a_baseline_called_majority_stays_the_tasks_own(trained):
     own = Baseline("majority", lambda train, answers, test, *, seed: ["T"] * test.n_obs)
     result = evaluate_cells(model, task, cells(), metrics=metrics(), baselines=[own], n_bootstrap=5)
     assert set(result.predictions["baseline:majority"].to_pylist()) == {"T"}
-    assert result.majority == "majority: the task's own baseline of this name."
+    assert result.majority == "majority: the task's own baseline of this name, which says 'T'."
     assert list(result.table["predictor"]) == ["language model", "majority"]
 
 
