@@ -1,4 +1,4 @@
-"""The examples of each part of a split, and what a score on them could not tell."""
+"""The examples of each part of a split, what a score on them could not tell, and how those of training vary."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from c2s.errors import ObsError
-from c2s.prompts import PromptTemplate
+from c2s.errors import ConfigError, ObsError
+from c2s.prompts import GeneDropout, PromptTemplate
 from c2s.splits import PARTS, Split, split_problems, warn_of
 
 if TYPE_CHECKING:
@@ -68,3 +68,22 @@ def examples_of_parts(
     warn_of(p for p in split_problems(answers, unit=split.unit) if p not in split.problems)
     made.pop("test", None)
     return made
+
+
+def gene_dropout(rate: float, task: Task, templates: Sequence[PromptTemplate], examples: pa.Table) -> GeneDropout:
+    """Return the augmentation that leaves out a share of the genes of each cell.
+
+    Raises
+    ------
+    ConfigError
+        The prompts of the examples show no genes.
+    """
+    dropout = GeneDropout(rate, templates)
+    if not dropout.reaches(examples.column_names):
+        raise ConfigError(
+            f"task {task.name!r}",
+            [f"gene dropout is {rate:g}, and its prompts show no genes that could be left out"],
+            fix="train without (gene_dropout=0, --gene-dropout 0), or let its examples hold cell_sentence, or "
+            "cell_sentences for several cells, as c2s.PromptTemplate says.",
+        )
+    return dropout

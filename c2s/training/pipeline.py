@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from c2s.errors import ConfigError, ModelError
+from c2s.errors import ModelError
 from c2s.files import refuse_existing
 from c2s.models.loading import LanguageModel, load_model
 from c2s.models.tiny import TinyConfig
-from c2s.prompts import GeneDropout, PromptTemplate
+from c2s.prompts import PromptTemplate
 from c2s.splits import Split, recur
 from c2s.training.adapters import training_dtype
 from c2s.training.config import SFTConfig
-from c2s.training.parts import examples_of_parts
+from c2s.training.parts import examples_of_parts, gene_dropout
 from c2s.training.resume import table_checksum
 from c2s.training.scoring import AnswerScoring, CandidateScoring
 from c2s.training.sft import TrainResult, train_sft
@@ -244,7 +244,7 @@ def train_task(
     parts = examples_of_parts(task, sentences, split, templates, seed=seed)
     train, validation = parts["train"], parts.get("validation")
     learned = Counter(train["answer"].to_pylist())
-    augment = _gene_dropout(config, task, templates, train)
+    augment = gene_dropout(config.gene_dropout, task, templates, train) if config.gene_dropout else None
     candidates = task.candidates(train)
     if not isinstance(model, LanguageModel):
         corpus = [
@@ -303,22 +303,6 @@ def train_task(
         also_write=also_write,
     )
     return TrainedTask(_task_model(result, task, templates, facts, split), task, sentences, result)
-
-
-def _gene_dropout(
-    config: SFTConfig, task: Task, templates: Sequence[PromptTemplate], examples: pa.Table
-) -> GeneDropout | None:
-    if not config.gene_dropout:
-        return None
-    dropout = GeneDropout(config.gene_dropout, templates)
-    if not dropout.reaches(examples.column_names):
-        raise ConfigError(
-            f"task {task.name!r}",
-            [f"gene dropout is {config.gene_dropout:g}, and its prompts show no genes that could be left out"],
-            fix="train without (gene_dropout=0, --gene-dropout 0), or let its examples hold cell_sentence, or "
-            "cell_sentences for several cells, as c2s.PromptTemplate says.",
-        )
-    return dropout
 
 
 def _task_model(
