@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ import pyarrow.parquet as pq
 from c2s.errors import ConfigError, MetricError
 from c2s.files import atomic_output
 from c2s.metrics import confusion_matrix, evaluate_predictions
+from c2s.splits import warn_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from c2s.tasks import Baseline, Metric
+    from c2s.tasks import Baseline, Metric, Task
 
 #: What the language model is called in the tables.
 OURS = "language model"
@@ -41,12 +43,18 @@ class Evaluation:
         How the cells were split.
     extra
         Further numbers, by name (calibration, share answered).
+    majority
+        One sentence: whose most frequent answer the predictor ``majority`` gives, or why there is none.
+    problems
+        What keeps the numbers from telling how good the model is, as sentences; see `c2s.splits.split_problems`.
     """
 
     table: pd.DataFrame
     predictions: pa.Table
     note: str
     extra: Mapping[str, float]
+    majority: str = ""
+    problems: tuple[str, ...] = ()
 
     def value(self, metric: str, predictor: str = OURS) -> float:
         """Return one value of the table.
@@ -75,6 +83,8 @@ class Evaluation:
             temporary.mkdir()
             results = {
                 "note": self.note,
+                "majority": self.majority,
+                "problems": list(self.problems),
                 "extra": dict(self.extra),
                 "rows": json.loads(self.table.to_json(orient="records")),
             }
@@ -90,6 +100,8 @@ def evaluate_task(
     *,
     baselines: Mapping[str, Sequence[str]] | None = None,
     note: str = "",
+    majority: str = "",
+    problems: Sequence[str] = (),
     n_bootstrap: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -106,8 +118,9 @@ def evaluate_task(
         What to measure; the first is the headline.
     baselines
         Predictions of each baseline by name, from `baseline_predictions`.
-    note
-        How the cells were split.
+    note, majority, problems
+        As `Evaluation` keeps them. If there is no problem, a first metric that tells no predictor from another is
+        one. All are warned of.
     n_bootstrap, level, seed
         Of the percentile bootstrap over examples.
 
@@ -135,10 +148,27 @@ def evaluate_task(
         )
         table.insert(0, "predictor", predictor)
         tables.append(table)
+    table = pd.concat(tables, ignore_index=True)
+    problems = tuple(problems or _constant(metrics[:1], table))
+    warn_of(problems)
     joined = predictions.append_column("answer", examples["answer"])
     for name, predicted in (baselines or {}).items():
         joined = joined.append_column(f"baseline:{name}", pa.array(predicted, pa.string()))
-    return Evaluation(pd.concat(tables, ignore_index=True), joined, note, _extra(joined))
+    return Evaluation(table, joined, note, _extra(joined), majority, problems)
+
+
+def _constant(metrics: Sequence[Metric], table: pd.DataFrame) -> list[str]:
+    """Say which of the metrics are the same for every predictor, whatever examples are drawn."""
+    problems = []
+    for metric in metrics:
+        rows = table[table["metric"] == metric.name]
+        if len(rows) > 1 and rows["value"].nunique() == 1 and (rows["low"] == rows["high"]).all():
+            problems.append(
+                f"The metric {metric.name} is {rows['value'].iloc[0]:g} for {', '.join(rows['predictor'])} alike, "
+                "whatever examples are drawn: it tells nothing of the model; score other examples, or by another "
+                "metric."
+            )
+    return problems
 
 
 def _extra(joined: pa.Table) -> dict[str, float]:
@@ -157,6 +187,43 @@ def _extra(joined: pa.Table) -> dict[str, float]:
         "answered": float(answered.mean()),
         "accuracy_answered": float(right[answered].mean()) if answered.any() else float("nan"),
     }
+
+
+def majority_predictions(
+    task: Task, learned: Mapping[str, int] | None, examples: pa.Table
+) -> tuple[dict[str, list[str]], str]:
+    """Answer examples without looking at a cell, see `c2s.Task.majority`.
+
+    Parameters
+    ----------
+    task
+        Whose examples they are.
+    learned
+        How often each answer occurs in the training part; None where that is not known.
+    examples
+        Table with answers, which stand in for those of the training part.
+
+    Returns
+    -------
+    dict, str
+        The predictions as a predictor called ``majority``, or nothing; and a sentence that says whose answers were
+        counted.
+    """
+    known: Mapping[str, int] = Counter(examples["answer"].to_pylist()) if learned is None else learned
+    whose = (
+        "the training part" if learned is not None else "the examples scored, since the training part is not known"
+    )
+    answers = task.majority(known, examples)
+    if answers is None:
+        return (
+            {},
+            f"No majority: answers hardly recur (those of {whose}), so that the most frequent one would be any.",
+        )
+    said = f"majority: what is most frequent in the answers of {whose}."
+    if len(set(answers)) == 1 and answers[0] in known:
+        n, total = known[answers[0]], sum(known.values())
+        said = f"majority: always {answers[0]!r}, {n} of {total} answers of {whose}."
+    return {"majority": answers}, said
 
 
 def baseline_predictions(

@@ -122,16 +122,16 @@ class PluginHost:
         return {kind: getattr(self, kind) for kind in KINDS}
 
     def plugin(self, name: str) -> PluginInfo:
-        """Return what is known about a plugin, loaded or broken.
+        """Return what is known about a plugin, loaded or broken; of several with this name the one that works.
 
         Raises
         ------
         PluginError
             No such plugin; close names are suggested.
         """
-        for info in self.plugins:
-            if info.name == name:
-                return info
+        named = [info for info in self.plugins if info.name == name]
+        if named:
+            return next((info for info in named if info.state == "loaded"), named[0])
         known = [info.name for info in self.plugins]
         raise PluginError(
             f"unknown plugin {name!r}.{did_you_mean(name, known)}",
@@ -163,9 +163,9 @@ class PluginHost:
         owner = _owner(entry_point)
         info = PluginInfo(owner, entry_point.value)
         self.plugins.append(info)
-        other = next((p.owner for p in self.plugins[:-1] if p.name == owner.plugin), None)
-        if other is not None:
-            return self._broken(info, "collision", f"its name is taken by {other}")
+        taken = self._name_taken(info)
+        if taken:
+            return self._broken(info, "collision", taken)
         unmet = unmet_by_distribution(entry_point)
         if unmet:
             return self._broken(info, "version", unmet)
@@ -181,7 +181,8 @@ class PluginHost:
         """Register a plugin that is in memory already: a module, or an object with hook methods."""
         info = PluginInfo(Owner(name, distribution), f"{plugin!r}")
         self.plugins.append(info)
-        return self._register(plugin, info)
+        taken = self._name_taken(info)
+        return self._broken(info, "collision", taken) if taken else self._register(plugin, info)
 
     def freeze(self) -> None:
         """Close the registries."""
@@ -232,15 +233,25 @@ class PluginHost:
 
     # -- one plugin -----------------------------------------------------------------------------------------------
 
+    def _name_taken(self, info: PluginInfo) -> str:
+        """Say whose the plugin's name is; one that failed to load keeps no name, but nobody replaces the core."""
+        named = [p for p in self.plugins if p.name == info.name and p is not info]
+        holder = next((p for p in named if p.state == "loaded" or p.name == _CORE.name), None)
+        return f"its name is taken by {holder.owner}" if holder else ""
+
     def _register(self, plugin: object, info: PluginInfo) -> PluginInfo:
-        unmet = unmet_by_plugin(plugin)
-        if unmet:
-            return self._broken(info, "version", unmet)
         try:
-            self.manager.register(plugin, info.name)
-        except (ValueError, TypeError, pluggy.PluginValidationError) as error:
+            unmet = unmet_by_plugin(plugin)
+            if not unmet:
+                self.manager.register(plugin, info.name)
+        except Exception as error:
+            # pluggy keeps the name, and the hooks that came before the one that does not fit.
+            if self.manager.get_plugin(info.name) is plugin:
+                self.manager.unregister(plugin)
             message = f"its hooks do not fit: {_one_line(error)}"
             return self._broken(info, "hook", message, error)
+        if unmet:
+            return self._broken(info, "version", unmet)
         wrong = self._misspelt(plugin)
         if wrong:
             self.manager.unregister(plugin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from c2s.errors import C2SWarning, ConfigError, GeneError
-from c2s.evaluation import Evaluation, baseline_predictions, evaluate_task
+from c2s.errors import C2SWarning, ConfigError, GeneError, ObsError
+from c2s.evaluation import Evaluation, baseline_predictions, evaluate_task, majority_predictions
 from c2s.inference.predict import predict_examples
 from c2s.sentences import parse_sentences, to_cell_sentences
+from c2s.splits import Answers, split_problems
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -81,7 +83,11 @@ def evaluate_cells(
     tokens_per_batch: int | None = None,
     show_progress: bool = False,
 ) -> Evaluation:
-    """Measure a trained task on one part of its split, or on other cells.
+    """Measure a trained task on one part of its split, or on other cells, beside the most frequent answer.
+
+    The predictor ``majority`` always gives the most frequent answer of the training part, or, where that is not
+    known, of the examples scored; `Evaluation.majority` says which. Tasks about several cells have it too. What
+    keeps the numbers from telling how good the model is, is warned of.
 
     Parameters
     ----------
@@ -111,8 +117,13 @@ def evaluate_cells(
     ConfigError
         ``part="all"`` would score training cells, or baselines were asked for without a split.
     ObsError
-        The cells are not those of the split.
+        The cells are not those of the split, or the part has none.
     """
+    if trained.split is not None and trained.split.sizes.get(part) == 0:
+        raise ObsError(
+            f"the {part} part of the model's split is empty: nothing can be scored.",
+            fix='score another part (--part validation), or other data with part="all" (--part all).',
+        )
     every = _sentences(trained, adata, show_progress)
     chosen, note = _cells_of(trained, adata, part)
     sentences = every.select(chosen)
@@ -120,12 +131,20 @@ def evaluate_cells(
     examples = task.examples(sentences, trained.templates, seed=trained.seed)
     predictions = _predict(trained, task, examples, known, threshold, tokens_per_batch, show_progress)
     others = _baselines(trained, task, adata, every, examples, baselines, part, seed) if baselines else {}
+    learned = _learned(trained, task, adata, every, part)
+    majority, said = majority_predictions(task, learned, examples)
+    if "majority" in others:
+        said = f"majority: the task's own baseline of this name, which says {others['majority'][0]!r}."
+    answers: dict[str, Answers] = {} if learned is None else {"train": learned}
+    answers[part] = examples["answer"].to_pylist()
     return evaluate_task(
         examples,
         predictions,
         metrics,
-        baselines=others,
+        baselines=majority | others,
         note=note,
+        majority=said,
+        problems=split_problems(answers, unit=trained.split.unit if trained.split is not None else "cell"),
         n_bootstrap=n_bootstrap,
         level=level,
         seed=seed,
@@ -223,6 +242,20 @@ def _predict(
     silent = pa.array([all(cell in unknown for cell in ids) for ids in predictions["cell_ids"].to_pylist()])
     place = predictions.schema.get_field_index("abstained")
     return predictions.set_column(place, predictions.schema.field(place), pc.or_(predictions["abstained"], silent))
+
+
+def _learned(
+    trained: TaskModel, task: Task, adata: AnnData, sentences: CellSentences, part: str
+) -> Mapping[str, int] | None:
+    """Return how often each answer occurs in the training part; None where neither model nor data tell."""
+    if trained.answers is not None or trained.seen is None or part == "all":
+        return trained.answers
+    try:
+        train = trained.seen.cells_of(adata, "train")
+    except ObsError:  # the test cells may have been given alone
+        return None
+    examples = task.examples(sentences.select(train), trained.templates, seed=trained.seed)
+    return Counter(examples["answer"].to_pylist())
 
 
 def _cells_of(trained: TaskModel, adata: AnnData, part: str) -> tuple[list[str], str]:

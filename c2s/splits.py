@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from c2s.errors import ConfigError, ObsError
+from c2s.errors import C2SWarning, ConfigError, ObsError
 from c2s.prompts import stable_hash
 
 PARTS = ("train", "validation", "test")
+#: True answers, one by one, or how often each occurs.
+Answers = Iterable[str] | Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,14 @@ class Split:
         Name of the column whose values are kept whole (``"donor_id"``), or ``"cell"``.
     note
         One sentence for the page: how the cells were split and what that means.
+    problems
+        Sentences that were warned of when the split was made, see `split_problems`.
     """
 
     assignment: pd.Series
     unit: str
     note: str
+    problems: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +66,8 @@ def split_cells(
     unit
         Column whose values never sit on two sides (donor, study). None splits by cell.
     stratify
-        Column whose proportions are kept when splitting by cell; ignored with `unit`.
+        Column of labels, whose proportions are kept when splitting by cell. With `unit` they cannot be; either way
+        `split_problems` of the labels are warned of.
     fractions
         Share of each part; default ``{"train": 0.7, "validation": 0.1, "test": 0.2}`` (section 4.6.1 keeps 20%
         of the cells for evaluation).
@@ -70,12 +78,15 @@ def split_cells(
     Raises
     ------
     ObsError
-        A column is missing or has empty entries, or there are fewer units than parts asked for.
+        A column is missing or has empty entries, there are fewer units than parts asked for, or so few cells, in
+        all or of each label, that the training or the test part would be empty. An empty validation part is warned
+        of, and so is a part with far fewer cells than asked for.
     ConfigError
         The fractions are not positive or do not add up to one.
     """
     wanted = dict(fractions or {"train": 0.7, "validation": 0.1, "test": 0.2})
     _check_fractions(wanted)
+    labels = complete_column(obs, stratify) if stratify else None
     if unit is not None:
         units = complete_column(obs, unit)
         names = sorted(units.unique())
@@ -90,7 +101,7 @@ def split_cells(
         note = f"Split by {unit}: no value of {unit} is on two sides ({len(names)} values)."
     else:
         ids = pd.Index(obs.index.astype(str))
-        strata = complete_column(obs, stratify) if stratify else pd.Series("", index=ids)
+        strata = pd.Series("", index=ids) if labels is None else labels
         chosen: dict[str, str] = {}
         for _, members in sorted(pd.Series(ids, index=strata.to_numpy()).groupby(level=0)):
             chosen |= _fill(sorted(members), [1] * len(members), wanted, "cell", seed)
@@ -100,7 +111,107 @@ def split_cells(
             "says nothing about a new donor."
         )
     assignment.index = pd.Index(obs.index.astype(str))
-    return Split(assignment.astype(str), unit or "cell", note)
+    split = Split(assignment.astype(str), unit or "cell", note)
+    problems = _too_small(split, wanted, labels)
+    if labels is not None:
+        known = {part: labels[split.ids(part)] for part in wanted if split.sizes[part]}
+        problems += split_problems(known, unit=split.unit)
+    warn_of(problems)
+    return replace(split, problems=tuple(problems))
+
+
+def _too_small(split: Split, fractions: Mapping[str, float], labels: pd.Series | None) -> list[str]:
+    """Say which parts have far fewer cells than asked for; refuse a split that cannot be trained or tested on."""
+    n = len(split.assignment)
+    if split.unit != "cell":
+        return [
+            f"The {part} part has {split.sizes[part]} of {n} cells, not {share:.0%}: the values of {split.unit!r} "
+            "have very unequal numbers of cells; split with another seed, or pool the small ones."
+            for part, share in fractions.items()
+            if split.sizes[part] < share * n / 4
+        ]
+    empty = [part for part in fractions if not split.sizes[part]]
+    within, fix = "", "give more cells."
+    if labels is not None:
+        largest = labels.value_counts().max() if n else 0
+        within = f" within {labels.name!r}, whose {labels.nunique()} value(s) have {largest} cell(s) at most"
+        fix = f"give more cells, or pool or leave out rare values of {labels.name!r}."
+    problem = (
+        f"{n} cell(s) are too few to split by cell{within}: the {' and the '.join(empty)} part would be empty"
+    )
+    if {"train", "test"} & set(empty):
+        raise ObsError(f"{problem}.", fix=fix)
+    return [f"{problem}; {fix}"] if empty else []
+
+
+def split_problems(answers: Mapping[str, Answers], *, unit: str = "cell") -> list[str]:
+    """Say what keeps a score on a split from telling what a model has learned.
+
+    Parameters
+    ----------
+    answers
+        True answers of each part that was asked for, by its name; those of data that were not split as ``"all"``.
+    unit
+        Of the split.
+
+    Returns
+    -------
+    list of str
+        Sentences: `constant_parts`, then which answers of other parts the training part never has, if answers
+        `recur`.
+    """
+    learned = Counter(answers.get("train", ()))
+    problems = constant_parts(answers, unit=unit)
+    for part, known in answers.items():
+        counts = Counter(known)
+        unseen = sorted(set(counts) - set(learned), key=lambda answer: (-counts[answer], answer))
+        if unseen and recur(learned):
+            n, total = sum(counts[answer] for answer in unseen), counts.total()
+            shown = ", ".join(f"{_short(answer)} ({counts[answer]})" for answer in unseen[:5])
+            more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+            problems.append(
+                f"{n} of {total} answers of {_named(part)} are none that the training part has, and cannot have "
+                f"been learned: {shown}{more}; leave them out, or get them into the training part."
+            )
+    return problems
+
+
+def constant_parts(answers: Mapping[str, Answers], *, unit: str = "cell") -> list[str]:
+    """Say which parts are empty or have one true answer only, see `split_problems`."""
+    problems = []
+    more = "cells" if unit == "cell" else f"values of {unit!r}"
+    for part, known in answers.items():
+        counts = Counter(known)
+        where = _named(part)
+        if not counts:
+            problems.append(f"{where[0].upper()}{where[1:]} has no example: give more {more}.")
+        elif len(counts) == 1:
+            fix = "score other cells too" if part == "all" else f"split with another seed, or give more {more}"
+            so = "whoever always says so is always right there"
+            problems.append(
+                f"The only answer of {where} is {_short(next(iter(counts)))}, {counts.total()} time(s): "
+                f"{'there is nothing to learn' if part == 'train' else so}; {fix}."
+            )
+    return problems
+
+
+def recur(counts: Mapping[str, int]) -> bool:
+    """Whether answers come twice each on average, as labels do; whole cells and lists of many names do not."""
+    return 0 < 2 * len(counts) <= sum(counts.values())
+
+
+def warn_of(problems: Iterable[str]) -> None:
+    """Warn of each problem of a split."""
+    for problem in problems:
+        warnings.warn(problem, C2SWarning, stacklevel=3)
+
+
+def _named(part: str) -> str:
+    return "the cells scored" if part == "all" else f"the {'training' if part == 'train' else part} part"
+
+
+def _short(answer: str) -> str:
+    return repr(answer if len(answer) <= 60 else f"{answer[:57]}...")
 
 
 def assign_units(

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from c2s.errors import ConfigError, PluginError
 from c2s.prompts import PromptTemplate
-from c2s.splits import Split
+from c2s.splits import Split, recur
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,6 +143,26 @@ class Task(ABC):
     def candidates(self, examples: pa.Table) -> list[str] | None:
         """List the allowed answers, sorted, when they are few enough to score each; else None."""
         return None
+
+    def majority(self, known: Mapping[str, int], examples: pa.Table) -> list[str] | None:
+        """Answer as someone would who looks at no cell: with the most frequent of the known answers.
+
+        Parameters
+        ----------
+        known
+            How often each answer occurs, in the training part say.
+        examples
+            What is to be answered.
+
+        Returns
+        -------
+        list of str
+            One answer per example; the first by name of those that are as frequent. None where answers neither are
+            candidates nor recur, as whole cells do not: the most frequent one would be any.
+        """
+        if not known or (self.candidates(examples) is None and not recur(known)):
+            return None
+        return [min(known, key=lambda answer: (-known[answer], answer))] * examples.num_rows
 
     def next_command(self, model: str) -> str:
         """Return the command to try with a trained model, which `c2s train` prints at its end."""

@@ -206,6 +206,16 @@ CASES = [
         "it takes label",
         lambda d, m: type(annotation()).from_options({"labels": 1}),
     ),
+    Case(
+        "gene dropout of prompts without genes",
+        e.ConfigError,
+        r"gene dropout is 0\.3, and its prompts show no genes",
+        "--gene-dropout 0",
+        lambda d, m: cli(
+            *("train", "sft", "--task", "conditional-cell-generation", "--data", h5ad(d, cells(n=40))),
+            *("--model", "tiny", "--out", d / "out", "--gene-dropout", "0.3"),
+        ),
+    ),
     Case("unknown chapter", e.RegistryError, "'anotation'", "annotation", lambda d, m: _chapter(d, "anotation")),
     Case("unknown profile", e.ChapterError, "laptpo", "laptop", lambda d, m: _chapter(d, profile="laptpo")),
     Case(

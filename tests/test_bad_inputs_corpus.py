@@ -335,6 +335,13 @@ CASES = [
         lambda d: build_corpus(make_spec(tasks=TASKS, datasets=["a"]), d / "out", workers=0),
     ),
     Case(
+        "nothing to train on",
+        e.ObsError,
+        "No example of the corpus is in the train part, split by cell",
+        "another seed, or more datasets",
+        lambda d: build(d, split={"by": "cell", "fractions": {"train": 0.0001, "test": 0.9999}}),
+    ),
+    Case(
         "context too short for a cell",
         e.ContextError,
         "needs .* tokens with one gene per cell",

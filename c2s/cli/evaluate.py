@@ -33,7 +33,10 @@ def evaluate(
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False,
 ) -> None:
-    """Measure a trained model on held-out cells, with bootstrap intervals, next to baselines on the same cells."""
+    """Measure a trained model on held-out cells, with bootstrap intervals, next to baselines on the same cells.
+
+    The most frequent answer is always among them.
+    """
     from c2s.cli.trained import load_trained
     from c2s.data import load_dataset
     from c2s.errors import ConfigError
@@ -77,6 +80,7 @@ def evaluate(
         record.finish()
     _print(result.table, f"{the_task.title}: {shown}, {part}, {len(result.predictions)} examples")
     typer.echo(result.note)
+    typer.echo(result.majority)
     for key, value in result.extra.items():
         typer.echo(f"{key}: {value:.4f}")
     if out is not None:

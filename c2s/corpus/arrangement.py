@@ -22,7 +22,7 @@ from c2s.corpus.ranks import hash_blocks, read_hashes, save_array
 from c2s.corpus.source import Source, column_slices
 from c2s.errors import ConfigError, ObsError
 from c2s.files import atomic_output
-from c2s.splits import PARTS, assign_units
+from c2s.splits import PARTS, assign_units, warn_of
 
 #: When copies are on several sides, the first of these keeps them: what is scored must not have been trained on.
 _KEEPS = ("test", "validation", "train")
@@ -49,7 +49,8 @@ def arrange(plan: CorpusPlan, out: Path) -> CorpusPlan:
     Raises
     ------
     ObsError
-        There are fewer studies or donors than parts.
+        There are fewer studies or donors than parts, or the training part is empty. Another one that is empty is
+        warned of.
     """
     work = out / WORK
     done = work / "arranged.json"
@@ -89,6 +90,14 @@ def _arrange(plan: CorpusPlan, work: Path) -> dict[str, Any]:
             ["no example can be made: no cell is left, or no donor has enough cells of one tissue for a context"],
             fix="lower `cells` or `min_genes`, add datasets, or name tasks of single cells.",
         )
+    empty = [part for part in plan.spec.split.fractions if part not in {unit.part for unit in units}]
+    if empty:
+        split["note"] += f" Nothing is in the {' and the '.join(empty)} part."
+        problem = f"No example of the corpus is in the {' and the '.join(empty)} part, split by {split['by']}"
+        fix = "name fewer parts (split: {fractions: ...}), another seed, or more datasets."
+        if "train" in empty:
+            raise ObsError(f"{problem}.", fix=fix)
+        warn_of([f"{problem}; {fix}"])
     facts = {"split": split, "duplicates": duplicates, "cells_with_too_few_genes": unused}
     return {"units": [vars(u) for u in units], "facts": facts}
 

@@ -35,7 +35,7 @@ def new(name: str, folder: Path | None = None) -> Path:
     ConfigError
         The name is not made of small letters, digits and single hyphens.
     RegistryError
-        An installed plugin has this name, or a task of this name.
+        An installed plugin that is not broken has this name, or a task of this name.
     OutputError
         The folder exists.
     """
@@ -79,7 +79,7 @@ def _refuse_taken(name: str) -> None:
     from c2s.plugins import default_host
 
     host = default_host()
-    owners = [info.owner for info in host.plugins if info.name == name]
+    owners = [info.owner for info in host.plugins if info.name == name and info.state != "broken"]
     owners += [host.tasks.owner(name)] if name in host.tasks else []
     if owners:
         raise RegistryError(f"the name {name!r} belongs to {owners[0]}.", fix="choose another name.")

@@ -17,7 +17,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from c2s.errors import C2SError, ConfigError
+from c2s.prompts import GeneDropout
 from c2s.splits import PARTS
 from c2s.testing.case import Case
 
@@ -118,7 +121,7 @@ def row_order_does_not_matter(case: Case) -> None:
 
 
 def split_is_complete(case: Case) -> None:
-    """Every cell is in exactly one part, and there are cells to train on and to test on."""
+    """Every cell is in exactly one part, and no part is without cells."""
     assignment = case.split().assignment
     require(
         assignment.index.is_unique and set(assignment.index) == set(case.obs.index),
@@ -126,8 +129,10 @@ def split_is_complete(case: Case) -> None:
     )
     unknown = sorted(set(assignment) - set(PARTS))
     require(not unknown, f"split() made parts called {unknown}; they are {', '.join(PARTS)}")
-    empty = [part for part in ("train", "test") if not (assignment == part).any()]
-    require(not empty, f"split() left {' and '.join(empty)} empty")
+    empty = [part for part in PARTS if not (assignment == part).any()]
+    require(
+        not empty, f"split() left {' and '.join(empty)} empty: use c2s.split_cells, or give more example cells"
+    )
     require(bool(case.split().note.strip()), "the split has no note: one sentence for the page, how it was made")
 
 
@@ -187,9 +192,13 @@ def examples_have_their_columns(case: Case) -> None:
 
 
 def stated_gene_counts_are_true(case: Case) -> None:
-    """A number of genes stated in a prompt is the number of genes in it."""
+    """A number of genes stated in a prompt is the number of genes in it, also after gene dropout."""
     vocabulary = set(case.sentences.genes)
-    for row in case.examples().to_pylist():
+    rows = case.examples().to_pylist()
+    dropout = GeneDropout(0.5, case.templates)
+    if dropout.reaches(case.examples().column_names):
+        rows += [dropout(row, np.random.default_rng(i)) for i, row in enumerate(rows)]
+    for row in rows:
         words = [word.strip(".,:;!?()[]\"'") for word in row["prompt"].split()]
         total = sum(word in vocabulary for word in words)
         true = {total, *_runs(word in vocabulary for word in words)}

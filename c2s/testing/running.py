@@ -71,10 +71,15 @@ def trains_and_predicts(case: Case, folder: Path) -> None:
     from c2s.training import SFTConfig, train_sft
 
     train, test = case.part("train"), case.part("test")
-    augment = GeneDropout(0.3, case.templates) if "cell_sentence" in train.column_names else None
+    dropout = GeneDropout(0.3, case.templates)
     config = SFTConfig(max_steps=3, batch_size=4, learning_rate=1e-3, seed=0)
     result = train_sft(
-        tiny_model(case), train, out=folder / "model", config=config, augment=augment, show_progress=False
+        tiny_model(case),
+        train,
+        out=folder / "model",
+        config=config,
+        augment=dropout if dropout.reaches(train.column_names) else None,
+        show_progress=False,
     )
     model = load_model(result.path, device="cpu")
     prompts = test["prompt"].to_pylist()

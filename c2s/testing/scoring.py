@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from c2s.errors import C2SError
+from c2s.prompts import stable_hash
+from c2s.splits import PARTS, constant_parts
 from c2s.testing.case import Case
 from c2s.testing.checks import require
 
@@ -74,6 +78,41 @@ def perfect_predictions_score_best(case: Case) -> None:
                 math.isnan(worse) or sign * worse < sign * perfect,
                 f"metric {metric.name!r} is {worse} for {what}, no worse than {perfect} for perfect predictions",
             )
+
+
+def scores_can_fail(case: Case) -> None:
+    """Each part has examples, training and test part two answers, and the first metric tells right from wrong."""
+    made = {}
+    for part in PARTS:
+        try:
+            made[part] = case.part(part)
+        except C2SError as error:
+            raise AssertionError(f"no example can be made of the {part} part: {error}") from error
+    answers = {part: examples["answer"].to_pylist() for part, examples in made.items()}
+    fixed = constant_parts({part: answers[part] for part in ("train", "test")}, unit=case.split().unit)
+    require(
+        not fixed,
+        f"{' '.join(fixed)} If these example cells are too few, let example_cells() give others; if all cells of "
+        "a donor have one answer, a split by donor needs many donors",
+    )
+    truth = answers["test"]
+    given = {
+        "right": truth,
+        "shuffled": sorted(truth, key=lambda answer: stable_hash("shuffled", answer)),
+        "wrong": _another(truth),
+        "the most frequent": case.task.majority(Counter(answers["train"]), made["test"]) or truth,
+    }
+    columns = {k: v for k, v in case.columns(made["test"]).items() if k != "answer"}
+    for metric in case.metrics[:1]:
+        values = {
+            str(metric.function([case.task.parse(text) for text in texts], truth, **columns)[metric.name])
+            for texts in given.values()
+        }
+        require(
+            len(values) > 1,
+            f"on the test part, metric {metric.name!r} is {min(values)} for answers that are {', '.join(given)} "
+            "alike: no model can be told from another by it",
+        )
 
 
 def rewards_are_batched_and_finite(case: Case) -> None:
@@ -156,6 +195,7 @@ def reward_values(
 CHECKS = (
     hostile_answers_are_read,
     perfect_predictions_score_best,
+    scores_can_fail,
     rewards_are_batched_and_finite,
     perfect_answers_are_rewarded_most,
 )

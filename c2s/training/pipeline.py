@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from c2s.errors import ModelError, ObsError
+from c2s.errors import ModelError
 from c2s.files import RESUME, refuse_existing
 from c2s.models.loading import LanguageModel, load_model
 from c2s.models.tiny import TinyConfig
-from c2s.prompts import GeneDropout, PromptTemplate
-from c2s.splits import Split
+from c2s.prompts import PromptTemplate
+from c2s.splits import Split, recur
 from c2s.training.adapters import training_dtype
 from c2s.training.config import SFTConfig
+from c2s.training.parts import examples_of_parts, gene_dropout
 from c2s.training.resume import table_checksum
 from c2s.training.scoring import AnswerScoring, CandidateScoring
 from c2s.training.seen import SeenCells
@@ -73,6 +75,8 @@ class TaskModel:
         Name, number of cells and checksum of the training data, and how they were read (``reading``).
     genes
         Words of the training cells' sentences, sorted; None if they were not kept.
+    answers
+        How often each answer occurs in the training part; None where they do not recur, or were not kept.
     """
 
     path: Path
@@ -94,6 +98,8 @@ class TaskModel:
         """Return how the training data were read, as keywords of `c2s.load_dataset`; nothing for other data."""
         known = self.data.get("reading", {}) if name in (None, self.data.get("name")) else {}
         return {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
+
+    answers: Mapping[str, int] | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto", dtype: str = "auto") -> TaskModel:
@@ -127,6 +133,7 @@ class TaskModel:
             data=facts["data"],
             genes=_read_genes(folder),
             seen=seen,
+            answers=facts.get("answers"),
         )
 
 
@@ -190,7 +197,8 @@ def train_task(
     """Train a language model on a task: sentences, split, examples, fine-tuning, calibration.
 
     The model learns from the training cells; its validation score, by which the best weights are kept, and its
-    calibration come from the validation cells; the test cells are not looked at.
+    calibration come from the validation cells. Of the test cells the true answers are counted, and
+    `c2s.splits.split_problems` warned of; the model never sees them.
 
     Parameters
     ----------
@@ -236,8 +244,8 @@ def train_task(
     Raises
     ------
     C2SError
-        Whatever the parts raise: `ObsError` for columns, `ContextError` for prompts that do not fit,
-        `OutputError` if `out` exists, `TrainingError` for a run that cannot start or go on.
+        Whatever the parts raise: `ObsError` for columns and parts without an example, `ContextError` for prompts
+        that do not fit, `OutputError` if `out` exists, `TrainingError` for a run that cannot start or go on.
     """
     from c2s.sentences import CellSentences, to_cell_sentences
 
@@ -249,10 +257,10 @@ def train_task(
     else:
         sentences = to_cell_sentences(data, top_k=top_k, show_progress=show_progress)
     split = split or task.split(sentences.obs, seed=seed)
-    train = _examples(task, sentences, split, "train", templates, seed)
-    if train is None:
-        raise ObsError("the split leaves no cell to train on.", fix="give more cells, or another split.")
-    validation = _examples(task, sentences, split, "validation", templates, seed)
+    parts = examples_of_parts(task, sentences, split, templates, seed=seed)
+    train, validation = parts["train"], parts.get("validation")
+    learned = Counter(train["answer"].to_pylist())
+    augment = gene_dropout(config.gene_dropout, task, templates, train) if config.gene_dropout else None
     candidates = task.candidates(train)
     if not isinstance(model, LanguageModel):
         corpus = [
@@ -271,6 +279,7 @@ def train_task(
         "seed": seed,
         "top_k": top_k,
         "candidates": candidates,
+        "answers": dict(learned.most_common()) if candidates or recur(learned) else None,
         "split": {"unit": split.unit, "note": split.note, "sizes": dict(split.sizes)},
         "data": {
             "name": data_name,
@@ -306,7 +315,7 @@ def train_task(
         config=config,
         validation=validation if scoring is None else None,
         evaluate=measured,
-        augment=GeneDropout(config.gene_dropout, templates) if config.gene_dropout else None,
+        augment=augment,
         resume=resume,
         show_progress=show_progress,
         also_write=also_write,
@@ -335,22 +344,8 @@ def _task_model(
         data=facts["data"],
         genes=_read_genes(result.path),
         seen=_read_split(result.path, facts)[1],
+        answers=facts["answers"],
     )
-
-
-def _examples(
-    task: Task,
-    sentences: CellSentences,
-    split: Split,
-    part: str,
-    templates: Sequence[PromptTemplate],
-    seed: int,
-) -> pa.Table | None:
-    """Return the examples of one part; None if it has no cell with an expressed gene."""
-    chosen = sentences.select(split.ids(part))
-    if not len(chosen) or not any(chosen.table["n_genes"].to_pylist()):
-        return None
-    return task.examples(chosen, templates, seed=seed)
 
 
 def _read_task_file(folder: Path) -> dict[str, Any]:

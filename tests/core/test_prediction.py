@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import anndata as ad
 import numpy as np
@@ -13,15 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import sparse
 
-from c2s import default_host, to_cell_sentences
+from c2s import PromptTemplate, Task, default_host, example_table, to_cell_sentences
+from c2s.contexts import draw_contexts
 from c2s.errors import C2SWarning, ConfigError, GeneError, MetricError, ObsError
-from c2s.evaluation import baseline_predictions, evaluate_task
+from c2s.evaluation import baseline_predictions, evaluate_task, majority_predictions
 from c2s.inference.predict import PREDICTION_SCHEMA
 from c2s.models import TinyConfig
 from c2s.prediction import evaluate_cells, known_words, predict_cells
 from c2s.splits import split_cells
 from c2s.tasks import Baseline
-from c2s.training import SFTConfig, train_task
+from c2s.training import SFTConfig, TaskModel, train_task
 
 
 def cells(n=80, seed=0):
@@ -105,6 +108,146 @@ def test_all_cells_of_other_data_can_be_scored_and_training_cells_cannot(trained
     majority = default_host().baselines.get("majority")
     with pytest.raises(ConfigError, match="baselines need the training cells"):
         evaluate_cells(model, task, cells(20, seed=1), metrics=metrics(), part="all", baselines=[majority])
+
+
+def test_the_majority_is_that_of_the_training_part_and_says_so(trained):
+    model, task = trained
+    assert model.answers == {"B": 28, "T": 28}
+    model = replace(model, answers={"B": 12, "T": 44})
+    for part, adata in [("test", cells()), ("validation", cells()), ("all", cells(20, seed=1))]:
+        result = evaluate_cells(model, task, adata, metrics=metrics(), part=part, n_bootstrap=5)
+        assert result.majority == "majority: always 'T', 44 of 56 answers of the training part."
+        assert set(result.predictions["baseline:majority"].to_pylist()) == {"T"}
+        truth = np.array(result.predictions["answer"].to_pylist())
+        assert result.value("accuracy", "majority") == pytest.approx((truth == "T").mean())
+        assert result.problems == ()
+
+
+def test_a_model_that_does_not_tell_its_answers_is_compared_with_what_the_data_tell(trained):
+    model, task = trained
+    old, more = replace(model, answers=None), cells()
+    more.obs["cell_type"] = [
+        "T" if name in set(model.split.ids("train")[:40]) else k for name, k in more.obs.cell_type.items()
+    ]
+    told = evaluate_cells(old, task, more, metrics=metrics(), n_bootstrap=5)
+    assert told.majority.startswith("majority: always 'T', ") and told.majority.endswith("of the training part.")
+    # Without the training cells, and for other data, the scored examples must do.
+    held = cells()[[i for i in cells().obs_names if i in set(model.split.ids("test"))]].copy()
+    for part, adata in [("test", held), ("all", cells(19, seed=1))]:
+        result = evaluate_cells(old, task, adata, metrics=metrics(), part=part, n_bootstrap=5)
+        assert "always 'B'" in result.majority
+        assert "answers of the examples scored, since the training part is not known." in result.majority
+
+
+def test_a_baseline_called_majority_stays_the_tasks_own(trained):
+    model, task = trained
+    own = Baseline("majority", lambda train, answers, test, *, seed: ["T"] * test.n_obs)
+    result = evaluate_cells(model, task, cells(), metrics=metrics(), baselines=[own], n_bootstrap=5)
+    assert set(result.predictions["baseline:majority"].to_pylist()) == {"T"}
+    assert result.majority == "majority: the task's own baseline of this name, which says 'T'."
+    assert list(result.table["predictor"]) == ["language model", "majority"]
+
+
+@dataclass(frozen=True)
+class MixedOrPure(Task):
+    """Whether three cells of a donor are of one type: several cells at once, and one answer on the test side."""
+
+    name: ClassVar[str] = "mixed-or-pure"
+    title: ClassVar[str] = "Mixed or pure"
+    prompts: ClassVar[str] = "mixed-or-pure"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    columns = ("cell_type",)
+
+    def split(self, obs, *, seed=0):
+        return split_cells(obs, unit="donor_id", seed=seed)
+
+    def examples(self, sentences, templates, *, seed=0, answers=True):
+        rows = {row["cell_id"]: row for row in sentences.table.to_pylist()}
+        records = []
+        for context in draw_contexts(sentences.obs, within=["donor_id"], n_cells=(3, 3), seed=seed):
+            shown = [rows[cell_id] for cell_id in context.cell_ids]
+            record = {
+                "example_id": context.context_id,
+                "template": templates[0].name,
+                "cell_ids": list(context.cell_ids),
+                "cell_sentences": [row["cell_sentence"] for row in shown],
+                "answer": "pure" if len({row["cell_type"] for row in shown}) == 1 else "mixed",
+            }
+            records.append({**record, "prompt": templates[0].render(record)})
+        return example_table(records)
+
+
+def test_a_test_part_with_one_answer_is_warned_of_in_training_and_evaluation(tmp_path):
+    adata, ways = cells(180), [PromptTemplate("mixed-or-pure/a", "{cells} mixed or pure :", "{answer}")]
+    donors = np.array([f"d{i // 30}" for i in range(180)])
+    adata.obs["donor_id"] = donors
+    held = split_cells(adata.obs, unit="donor_id").ids("test")
+    # The donors that are tested on were sorted: their samples are pure.
+    adata.obs.loc[held, "cell_type"] = "B"
+    message = r"only answer of the test part is 'pure', \d+ time\(s\): .* split with another seed.*'donor_id'"
+    with pytest.warns(C2SWarning, match=message):
+        made = train_task(
+            adata,
+            MixedOrPure(),
+            ways,
+            out=tmp_path / "model",
+            config=SFTConfig(max_steps=2, batch_size=4),
+            tiny=TinyConfig(layers=1, hidden_size=16, heads=1),
+            show_progress=False,
+        )
+    model = TaskModel.load(made.path)
+    assert model.answers == made.task_model.answers and set(model.answers) == {"mixed", "pure"}
+    with pytest.warns(C2SWarning, match=message) as caught:
+        result = evaluate_cells(model, MixedOrPure(), adata, metrics=metrics(), n_bootstrap=20)
+    assert result.problems == (str(caught[0].message),)
+    # Baselines see one cell at a time; the majority needs none.
+    assert f"'mixed', {model.answers['mixed']} of {sum(model.answers.values())}" in result.majority
+    assert result.value("accuracy", "majority") == 0.0
+    with pytest.raises(ConfigError, match="asks about several cells"):
+        evaluate_cells(model, MixedOrPure(), adata, metrics=metrics(), baselines=[Baseline("x", max)])
+    result.save(tmp_path / "r")
+    saved = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert saved["problems"] == list(result.problems)
+    assert saved["majority"] == result.majority
+
+
+def test_a_part_without_cells_is_named(trained):
+    model, task = trained
+    split = split_cells(cells().obs, fractions={"train": 0.8, "test": 0.2})
+    with pytest.raises(ObsError, match=r"validation part of the model's split is empty.*--part all"):
+        evaluate_cells(replace(model, split=split), task, cells(), metrics=metrics(), part="validation")
+
+
+def test_a_metric_that_is_the_same_for_all_is_warned_of():
+    examples, predictions = tables()
+    wrong = predictions.set_column(2, predictions.schema.field("prediction"), pa.array(["z"] * 4))
+    message = "The metric accuracy is 0 for language model, majority alike, whatever examples are drawn"
+    with pytest.warns(C2SWarning, match=message):
+        result = evaluate_task(examples, wrong, metrics(), baselines={"majority": ["w"] * 4})
+    assert len(result.problems) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # One predictor cannot be compared, and one that is right now and then differs on some resamples.
+        assert evaluate_task(examples, wrong, metrics()).problems == ()
+        assert evaluate_task(examples, predictions, metrics(), baselines={"x": ["x"] * 4}).problems == ()
+
+
+def test_whole_cells_have_no_majority():
+    task = default_host().tasks.get("single-cell-language-modeling")()
+    templates = default_host().prompts.get(task.prompts)
+    examples = task.examples(to_cell_sentences(cells()), templates)
+    made, said = majority_predictions(task, None, examples)
+    assert made == {}
+    assert said.startswith("No majority: answers hardly recur (those of the examples scored")
+    lists = default_host().tasks.get("sample-cell-types")(min_cells=2, max_cells=3)
+    learned = {"B , B , T": 1, "T , T": 1, "T , B": 1}
+    shown = lists.examples(to_cell_sentences(cells()), default_host().prompts.get(lists.prompts))
+    made, said = majority_predictions(lists, learned, shown)
+    # As many names as there are cells, each the one that most training cells have.
+    assert [a.split(" , ") for a in made["majority"]] == [
+        ["T"] * len(ids) for ids in shown["cell_ids"].to_pylist()
+    ]
+    assert said == "majority: what is most frequent in the answers of the training part."
 
 
 @pytest.mark.parametrize("which", [slice(None), slice(5, 70), slice(None, None, 2)])

@@ -81,6 +81,51 @@ def test_gene_dropout_drops_the_share_it_says():
     assert len(GeneDropout(0.0, [COUNTING])(record, np.random.default_rng(0))["cell_sentence"].split()) == 10_000
 
 
+SEVERAL = PromptTemplate("t/several", "{n_cells} cells , {n_genes} genes . {cells} tissue :", "{label}")
+
+
+def test_several_cells_are_numbered_and_counted_from_their_sentences():
+    # A record that claims other numbers, or another text, is not believed.
+    record = {"cell_sentences": ["A B", "C"], "n_cells": 9, "n_genes": 9, "cells": "Z", "label": "x"}
+    assert SEVERAL.render(record) == "2 cells , 3 genes . Cell 1 : A B . Cell 2 : C . tissue :"
+
+
+@given(
+    cells=st.lists(st.lists(st.sampled_from("ABCDEFGH"), min_size=1, max_size=12), min_size=1, max_size=6),
+    rate=st.floats(0, 0.99),
+    seed=st.integers(0),
+)
+def test_gene_dropout_thins_each_of_several_cells_and_tells_the_truth(cells, rate, seed):
+    record = {"cell_sentences": [" ".join(genes) for genes in cells], "template": "t/several", "prompt": "old"}
+    thinned = GeneDropout(rate, [SEVERAL])(record, np.random.default_rng(seed))
+    kept = [sentence.split() for sentence in thinned["cell_sentences"]]
+    assert len(kept) == len(cells)
+    for genes, left in zip(cells, kept, strict=True):
+        remaining = iter(genes)
+        assert left and all(gene in remaining for gene in left)  # a subsequence of the same cell
+    shown = " ".join(f"Cell {i} : {' '.join(left)} ." for i, left in enumerate(kept, 1))
+    assert thinned["prompt"] == f"{len(cells)} cells , {sum(map(len, kept))} genes . {shown} tissue :"
+    assert record["prompt"] == "old" and record["cell_sentences"] == [" ".join(genes) for genes in cells]
+    again = GeneDropout(rate, [SEVERAL])(record, np.random.default_rng(seed))
+    assert again == thinned
+
+
+def test_gene_dropout_drops_the_share_it_says_in_every_cell():
+    record = {"cell_sentences": [" ".join(map(str, range(5_000)))] * 3, "template": "t/several"}
+    thinned = GeneDropout(0.3, [SEVERAL])(record, np.random.default_rng(0))["cell_sentences"]
+    assert all(3_400 < len(sentence.split()) < 3_600 for sentence in thinned)
+    assert len(set(thinned)) == 3, "each cell loses genes of its own"
+
+
+def test_gene_dropout_knows_whether_prompts_show_what_it_thins():
+    hidden = PromptTemplate("t/hidden", "{label_name} :", "{label}")
+    assert GeneDropout(0.3, [hidden, COUNTING]).reaches(["cell_sentence"])
+    assert GeneDropout(0.3, [SEVERAL]).reaches(["cell_sentences"])
+    assert not GeneDropout(0.3, [SEVERAL]).reaches(["cell_sentence"])
+    assert not GeneDropout(0.3, [SEVERAL]).reaches(["cells", "n_cells"])
+    assert not GeneDropout(0.3, [hidden]).reaches(["cell_sentence", "cell_sentences"])
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
 def test_gene_dropout_outside_its_range_is_refused(rate):
     with pytest.raises(PromptError, match=r"\[0, 1\)"):

@@ -14,7 +14,7 @@ from scipy import sparse
 from small_corpora import digests, quick_spec, rows_of, write_cells, write_gene_sets
 
 from c2s.corpus import arrange, build_corpus, build_unit, make_spec, open_corpus, plan_corpus, units
-from c2s.errors import ConfigError, OutputError
+from c2s.errors import C2SWarning, ConfigError, OutputError
 
 
 def test_two_builds_and_units_in_any_order_give_the_same_bytes(tmp_path):
@@ -314,6 +314,17 @@ def test_a_corpus_of_nothing_is_refused(tmp_path):
     spec = quick_spec(tmp_path, tasks={"tissue-annotation": 1}, cells=(200, 400))
     with pytest.raises(ConfigError, match="no example can be made"):
         build_corpus(spec, tmp_path / "out", show_progress=False)
+
+
+def test_a_part_without_an_example_is_warned_of_and_told_of(tmp_path):
+    fractions = {"train": 0.8998, "validation": 0.0002, "test": 0.1}
+    with pytest.warns(
+        C2SWarning, match="No example of the corpus is in the validation part, split by cell; name fewer"
+    ):
+        build_corpus(quick_spec(tmp_path, split={"by": "cell", "fractions": fractions}), tmp_path / "out")
+    note = open_corpus(tmp_path / "out").manifest["split"]["note"]
+    assert note.endswith("Nothing is in the validation part.")
+    assert note in (tmp_path / "out" / "DATASHEET.md").read_text()
 
 
 def test_abstracts_that_all_parts_share_are_told_of(everything, tmp_path):

@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from c2s import Baseline, Metric, PromptTemplate, Reward, Split, Task, choose_template, example_table, split_cells
+from c2s.contexts import draw_contexts
 from c2s.errors import ObsError, PluginError
 
 TEMPLATES = (
     PromptTemplate("sound/a", "The {n_genes} genes of a cell : {cell_sentence} . label :", "{label}"),
     PromptTemplate("sound/b", "{cell_sentence} . label :", "{label}"),
 )
+
+MIXED_TEMPLATES = (PromptTemplate("mixed/a", "{n_cells} cells . {cells} mixed or pure :", "{label}"),)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,65 @@ class NoTestCells(Sound):
     def split(self, obs: Any, *, seed: int = 0) -> Split:
         whole = super().split(obs, seed=seed)
         return replace(whole, assignment=whole.assignment.map(lambda part: "train"))
+
+
+class NoValidationCells(Sound):
+    """Keeps the last weights, since no cell says which were the best."""
+
+    def split(self, obs: Any, *, seed: int = 0) -> Split:
+        whole = super().split(obs, seed=seed)
+        return replace(whole, assignment=whole.assignment.replace("validation", "train"))
+
+
+@dataclass(frozen=True)
+class DonorsAnswer(Sound):
+    """All cells of a donor have one answer, and one donor is in the test part."""
+
+    label: str = "disease"
+
+
+class NothingToLearn(Sound):
+    """Trains on one answer."""
+
+    def split(self, obs: Any, *, seed: int = 0) -> Split:
+        whole = super().split(obs, seed=seed)
+        others = whole.assignment.where(obs["cell_type"] == "B cell", "test")
+        return replace(whole, assignment=others, unit="cell")
+
+
+class MixedOrPure(Sound):
+    """Asks whether the cells of a sample are of several types, and draws samples that hardly ever are of one."""
+
+    def examples(self, sentences: Any, templates: Any, *, seed: int = 0, answers: bool = True) -> Any:
+        if answers and self.label not in sentences.table.column_names:
+            raise ObsError(f"no column {self.label!r}.")
+        rows = {row["cell_id"]: row for row in sentences.table.to_pylist()}
+        within = ["donor_id"] if "donor_id" in sentences.table.column_names else []
+        records = []
+        for context in draw_contexts(sentences.obs, within=within, n_cells=(3, 5), seed=seed):
+            cells = [rows[cell_id] for cell_id in context.cell_ids]
+            label = None
+            if answers:
+                label = "pure" if len({cell[self.label] for cell in cells}) == 1 else "mixed"
+            record = {
+                "example_id": context.context_id,
+                "template": "mixed/a",
+                "cell_ids": list(context.cell_ids),
+                "cell_sentences": [cell["cell_sentence"] for cell in cells],
+                "label": label,
+            }
+            template = MIXED_TEMPLATES[0]
+            records.append({**record, "prompt": template.render(record), "answer": label})
+        return example_table(records)
+
+
+class NoExampleInTest(Sound):
+    """Needs more cells at once than the validation and test parts have."""
+
+    def examples(self, sentences: Any, templates: Any, *, seed: int = 0, answers: bool = True) -> Any:
+        if len(sentences) < 30:
+            raise ObsError(f"{len(sentences)} cells are too few for a sample.", fix="lower min_cells.")
+        return super().examples(sentences, templates, seed=seed, answers=answers)
 
 
 class OddPart(Sound):
@@ -449,6 +511,12 @@ METRICS = {
     "crash": (metric(crash), "raised TypeError for"),
     "not a dict": (metric(lambda p, r, **c: 1.0), "not a dict"),
 }
+
+
+def first_donor(predictions: Sequence[str | None], references: Sequence[str], **columns: Any) -> dict[str, float]:
+    """Look at the cells of the first donor alone, who is in the training part."""
+    kept = [i for i, cell in enumerate(columns["example_id"]) if int(cell.removeprefix("cell")) % 24 < 4]
+    return share([predictions[i] for i in kept], [references[i] for i in kept]) if kept else {"accuracy": 1.0}
 
 
 # -- rewards

@@ -73,7 +73,20 @@ BROKEN = [
     (tasks.LyingUnit, checks.split_does_not_leak, "claims to keep tissue whole"),
     (tasks.UnknownUnit, checks.split_does_not_leak, "unit 'village' is no column"),
     (tasks.IncompleteSplit, checks.split_is_complete, "each cell of obs exactly once"),
-    (tasks.NoTestCells, checks.split_is_complete, "left test empty"),
+    (tasks.NoTestCells, checks.split_is_complete, "left validation and test empty"),
+    (tasks.NoValidationCells, checks.split_is_complete, "left validation empty"),
+    (
+        tasks.DonorsAnswer,
+        scoring.scores_can_fail,
+        "only answer of the test part is 'influenza', 20 time.*many donors",
+    ),
+    (tasks.NothingToLearn, scoring.scores_can_fail, "only answer of the training part is 'B cell'"),
+    (tasks.MixedOrPure, scoring.scores_can_fail, "only answer of the test part is 'mixed', 5 time"),
+    (
+        tasks.NoExampleInTest,
+        scoring.scores_can_fail,
+        "no example can be made of the validation part: 20 cells are",
+    ),
     (tasks.OddPart, checks.split_is_complete, r"parts called \['dev'\]"),
     (tasks.NoNote, checks.split_is_complete, "has no note"),
     (tasks.SplitByRow, checks.row_order_does_not_matter, "shuffling the cells changes the split"),
@@ -128,6 +141,30 @@ def test_broken_task_is_caught(broken: type[Task], clause: Any, message: str) ->
     tasks._seen.clear()
     with pytest.raises(AssertionError, match=message):
         clause(case_of(broken()))
+
+
+@pytest.mark.parametrize(
+    ("task", "templates"), [(tasks.DonorsAnswer(), TEMPLATES), (tasks.MixedOrPure(), tasks.MIXED_TEMPLATES)]
+)
+def test_a_task_with_one_true_answer_breaks_no_other_clause(task: Task, templates: Any) -> None:
+    """Its accuracy is 1.000 for a model that has learned nothing, and nothing else is wrong with it."""
+    case = dataclasses.replace(case_of(task), templates=templates)
+    failed = []
+    for clause in (*checks.CHECKS, *scoring.CHECKS):
+        try:
+            clause(case)
+        except AssertionError:
+            failed.append(clause)
+    assert failed == [scoring.scores_can_fail]
+
+
+def test_a_metric_that_says_nothing_of_the_test_part_is_caught() -> None:
+    case = case_of(Sound(), metric=tasks.metric(tasks.first_donor))
+    scoring.perfect_predictions_score_best(case)
+    with pytest.raises(
+        AssertionError, match=r"metric 'accuracy' is 1.0 for answers that are right, .*wrong.* alike"
+    ):
+        scoring.scores_can_fail(case)
 
 
 def test_digest_is_the_same_when_made_from_files(
@@ -282,6 +319,20 @@ def test_gene_counts_of_several_cells_and_prose() -> None:
             stated(wrong)
 
 
+def test_a_count_that_is_stored_is_caught_when_genes_are_left_out() -> None:
+    """A number that was right when the example was made is wrong once genes are dropped in training."""
+    text = "The {n_listed} genes of a cell : {cell_sentence} . label :"
+    case = dataclasses.replace(case_of(Sound()), templates=[PromptTemplate("sound/a", text, "{label}")])
+    rows = [
+        {**row, "template": "sound/a", "n_listed": len(row["cell_sentence"].split())}
+        for row in case_of(Sound()).examples().to_pylist()
+    ]
+    case._examples[0] = example_table([{**row, "prompt": case.templates[0].render(row)} for row in rows])
+    checks.examples_have_their_columns(case)
+    with pytest.raises(AssertionError, match=r"says \d+ genes and shows \d+; write {n_genes}, which is counted"):
+        checks.stated_gene_counts_are_true(case)
+
+
 def test_prompts_that_do_not_fit_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     case = case_of(Sound())
     model = running.tiny_model(case)
@@ -395,6 +446,11 @@ def test_check_runs_the_clauses_that_train_nothing() -> None:
     [
         (tasks.SplitByCell, "No value of the split's unit", "donor_id are on two sides"),
         (tasks.MisspeltProfile, "profiles smoke, laptop and paper", "sets epoch"),
+        (
+            tasks.DonorsAnswer,
+            "training and test part two answers",
+            "The only answer of the test part is 'influenza'",
+        ),
     ],
 )
 def test_check_reports_a_broken_task(broken: type, what: str, why: str) -> None:

@@ -115,6 +115,15 @@ OTHER_CORE = """
 """
 BAD_SPECIFIER = OTHER_CORE.replace(">=7", "seven or so")
 NO_STRING = OTHER_CORE.replace('">=7"', "7")
+COMMANDS = """
+    from c2s import hookimpl
+    @hookimpl
+    def c2s_register_commands(app):
+        @app.command("greet")
+        def greet(): print("hello from THIS")
+        @app.command()
+        def wave(): ...
+"""
 
 
 @pytest.mark.parametrize(
@@ -240,6 +249,59 @@ def test_two_distributions_with_one_plugin_name(distributions: Distributions, go
     assert ("agreement" in host.metrics) != ("harmony" in host.metrics)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(IMPORT_ERROR, EXITS, SYNTAX, MISSPELT, UNMARKED, NO_HOOKS, WRONG_ARGUMENT, RAISES_AFTER_ONE),
+        *(WRONG_TYPES, COLLISION, TWICE, OTHER_CORE, NO_STRING),
+        f"{COMMANDS}\n    @hookimpl\n    def c2s_register_metrics(registry): ...\n",
+    ],
+)
+def test_a_plugin_that_failed_to_load_keeps_no_name(distributions: Distributions, good: str, source: str) -> None:
+    broken = distributions.add("twin", source, distribution="c2s-first")
+    distributions.add("twin", f"{good}\n{COMMANDS}", distribution="c2s-second")
+    host = distributions.host(only=["twin"])
+    assert only_problem(host).owner.distribution == "c2s-first", "found first, by the name of its module"
+    works = host.plugin("twin")
+    assert (works.state, works.owner.distribution) == ("loaded", "c2s-second")
+    assert host.metrics.owner("agreement") == works.owner
+    assert "half_way" not in host.metrics
+    commands = host.commands()
+    assert {name: owner for name, (owner, _) in commands.items()} == {"greet": works.owner, "wave": works.owner}
+    assert [name for name, _ in host.manager.list_name_plugin()] == ["core", "twin"]
+    held = {caller: [i.plugin for i in caller.get_hookimpls()] for caller in vars(host.manager.hook).values()}
+    assert sys.modules.get(broken) not in [plugin for plugins in held.values() for plugin in plugins]
+    assert len(host.problems) == 1
+
+
+def test_a_name_that_a_working_plugin_has_stays_its_own(distributions: Distributions, good: str) -> None:
+    distributions.add("twin", good, distribution="c2s-first")
+    module = distributions.add("twin", IMPORT_ERROR, distribution="c2s-second")
+    host = distributions.host()
+    assert host.plugin("twin").owner.distribution == "c2s-first"
+    assert "its name is taken by plugin 'twin' (distribution c2s-first" in str(only_problem(host))
+    assert module not in sys.modules, "it need not be imported to be refused"
+
+
+def test_registering_again_is_refused_and_changes_nothing(distributions: Distributions, good: str) -> None:
+    distributions.add("alpha", good)
+    host = distributions.host()
+    plugin = host.manager.get_plugin("alpha")
+    assert host.register(plugin, "alpha").state == "broken"
+    assert "its name is taken by plugin 'alpha'" in str(only_problem(host))
+    assert host.manager.get_plugin("alpha") is plugin
+    assert host.plugin("alpha").state == "loaded"
+
+
+def test_a_module_that_fails_when_it_is_looked_at_leaves_the_rest(distributions: Distributions, good: str) -> None:
+    distributions.add("shy", "def __getattr__(name): raise RuntimeError('not today')")
+    distributions.add("zeta", good)
+    host = distributions.host()
+    assert "RuntimeError: not today" in str(only_problem(host))
+    assert host.manager.get_plugin("shy") is None
+    assert host.plugin("zeta").state == "loaded"
+
+
 def test_a_stranger_cannot_be_the_core(distributions: Distributions, good: str) -> None:
     distributions.add("core", good, distribution="c2s-impostor")
     host = distributions.host()
@@ -350,17 +412,6 @@ def test_unknown_plugin_is_suggested(distributions: Distributions, good: str) ->
     distributions.add("alpha", good)
     with pytest.raises(PluginError, match=r"unknown plugin 'alfa'\. Did you mean 'alpha'"):
         distributions.host().plugin("alfa")
-
-
-COMMANDS = """
-    from c2s import hookimpl
-    @hookimpl
-    def c2s_register_commands(app):
-        @app.command("greet")
-        def greet(): print("hello from THIS")
-        @app.command()
-        def wave(): ...
-"""
 
 
 def test_commands_are_asked_for_once(distributions: Distributions) -> None:

@@ -75,3 +75,15 @@ def test_bad_names_get_a_suggestion(name: str, suggestion: str, tmp_path: Path) 
 def test_name_of_an_installed_plugin_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="the name 'core' belongs to plugin 'core' "):
         new("core", tmp_path / "here")
+
+
+def test_a_name_that_was_only_asked_for_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from c2s import plugins
+
+    monkeypatch.setenv("C2S_LOAD_PLUGINS", "my-task")
+    plugins._default_host.cache_clear()
+    try:
+        with pytest.warns(plugins.PluginWarning, match="no plugin of this name is installed"):
+            assert new("my-task", tmp_path / "here").is_dir()
+    finally:
+        plugins._default_host.cache_clear()

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 import c2s.plugins
 from c2s.cli.train import _sort_options
-from c2s.errors import ConfigError, ContextError, ModelError, ObsError, OutputError
+from c2s.errors import C2SWarning, ConfigError, ContextError, ModelError, ObsError, OutputError
 from c2s.inference import score
 from c2s.models import TinyConfig
 from c2s.prompts import PromptTemplate, choose_template
@@ -80,6 +80,31 @@ class ToyTask(Task):
 
     def candidates(self, examples: pa.Table) -> list[str] | None:
         return None if self.free else sorted(set(examples["answer"].to_pylist()))
+
+
+@dataclass(frozen=True)
+class Blind(ToyTask):
+    """Shows the name of a cell and none of its genes."""
+
+    def examples(
+        self, sentences: CellSentences, templates: Sequence[PromptTemplate], *, seed: int = 0, answers: bool = True
+    ) -> pa.Table:
+        shown = super().examples(sentences, templates, seed=seed, answers=answers)
+        return shown.drop_columns(["cell_sentence"]).set_column(1, "prompt", shown["example_id"])
+
+
+@dataclass(frozen=True)
+class Samples(ToyTask):
+    """Needs so many cells at once."""
+
+    min_cells: int = 10
+
+    def examples(
+        self, sentences: CellSentences, templates: Sequence[PromptTemplate], *, seed: int = 0, answers: bool = True
+    ) -> pa.Table:
+        if len(sentences) < self.min_cells:
+            raise ObsError(f"{len(sentences)} cells are too few for a sample.", fix="lower min_cells.")
+        return super().examples(sentences, templates, seed=seed, answers=answers)
 
 
 def make_cells(n: int = 60, *, seed: int = 0) -> ad.AnnData:
@@ -145,7 +170,7 @@ def test_nothing_of_the_test_cells_is_used(tmp_path: Path) -> None:
     other = cells.copy()
     mask = cells.obs_names.isin(split.ids("test"))
     changed = other.X.tolil()
-    changed[mask] = 1.0
+    changed[mask] = np.log1p(1e4 / cells.n_vars)  # all genes alike, normalised as the others are
     other.X = changed.tocsr()
     config = SFTConfig(max_steps=3, batch_size=8)
     for name, data in [("a", cells), ("b", other)]:
@@ -196,11 +221,33 @@ def test_without_validation_cells_the_last_weights_are_kept(tmp_path: Path) -> N
     assert (result.training.best_step, result.task_model.calibration) == (None, None)
 
 
+def test_a_test_part_that_nothing_can_be_asked_of_is_warned_of(tmp_path: Path) -> None:
+    split = split_cells(make_cells().obs, fractions={"train": 0.7, "validation": 0.2, "test": 0.1})
+    message = (
+        r"No example can be made of the test part \(6 cells, split by cell\): 6 cells are too few .*min_cells"
+    )
+    with pytest.warns(C2SWarning, match=message):
+        result = train(tmp_path / "out", task=Samples(), split=split, config=SFTConfig(max_steps=2))
+    assert sum(result.task_model.answers.values()) == 42
+    assert TaskModel.load(result.path).answers == result.task_model.answers
+
+
 @pytest.mark.parametrize(
     ("options", "error", "problem"),
     [
         ({"task": ToyTask(label="nothing")}, ObsError, "no column 'nothing'"),
         ({"tiny": TinyConfig(layers=1, hidden_size=16, heads=1, context_length=12)}, ContextError, "do not fit"),
+        (
+            {"task": Samples()},
+            ObsError,
+            r"No example can be made of the validation part \(6 cells, split by cell\): 6 cells are too few",
+        ),
+        (
+            {"split": split_cells(make_cells().obs, unit="cell_type", fractions={"train": 0.5, "test": 0.5})},
+            ObsError,
+            "all 30 answers of the training part are '.*', split by cell_type: there is nothing to learn",
+        ),
+        ({"task": Blind()}, ConfigError, "gene dropout is 0.2, and its prompts show no genes"),
         ({"model": "tinny"}, ModelError, "Did you mean 'tiny'"),
         (
             {"split": Split(pd.Series("test", index=make_cells().obs_names), "cell", "")},

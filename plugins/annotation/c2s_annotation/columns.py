@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from c2s import load_dataset
-from c2s.errors import ObsError
+from c2s.errors import C2SWarning, ObsError
 from c2s_annotation.cells import AnnotationTask
 from c2s_annotation.labels import checked_labels, require_several
 
@@ -31,7 +32,10 @@ def label_columns(data: str, *, donor: str | None = None, **how: Any) -> list[di
             labels = checked_labels(obs, column)
             require_several(labels, column)
             row |= {"usable": True, "smallest": int(labels.value_counts().min())}
-            row["note"] = AnnotationTask(label=column, **options).split(obs).note
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", C2SWarning)  # told in the note
+                split = AnnotationTask(label=column, **options).split(obs)
+            row["note"] = " ".join([split.note, *split.problems])
         except ObsError as error:
             row |= {"usable": False, "smallest": 0, "note": error.problem}
         rows.append(row)

@@ -62,7 +62,7 @@ def split_by_donor_or_cell(obs: pd.DataFrame, *, label: str, donor: str, seed: i
     Raises
     ------
     ObsError
-        The label is constant, or there are fewer than ten cells.
+        The label is constant, there are fewer than ten cells, or too few of each label.
     """
     require_several(checked_labels(obs, label), label)
     if len(obs) < 10:
@@ -70,6 +70,5 @@ def split_by_donor_or_cell(obs: pd.DataFrame, *, label: str, donor: str, seed: i
             f"{len(obs)} cell(s) are too few to be split into training, validation and test cells.",
             fix="give at least 10 cells, or use a trained model with `c2s predict`.",
         )
-    if donor in obs and obs[donor].notna().all() and obs[donor].nunique() >= 3:
-        return split_cells(obs, unit=donor, seed=seed)
-    return split_cells(obs, stratify=label, seed=seed)
+    whole = donor in obs and obs[donor].notna().all() and obs[donor].nunique() >= 3
+    return split_cells(obs, unit=donor if whole else None, stratify=label, seed=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -94,8 +95,7 @@ class _SampleTask(Task):
         for context in draw_contexts(obs, within=within, n_cells=(self.min_cells, self.max_cells), seed=seed):
             template = choose_template(templates, context.context_id, seed)
             record = {
-                "cells": _numbered([text[cell_id] for cell_id in context.cell_ids]),
-                "n_cells": len(context.cell_ids),
+                "cell_sentences": [text[cell_id] for cell_id in context.cell_ids],
                 "label_name": label_name(self.label),
                 "label": None if labels is None else self._answer(context, labels),
             }
@@ -113,10 +113,6 @@ class _SampleTask(Task):
 
     def _answer(self, context: Context, labels: pd.Series) -> str:
         return self.answer_of([str(labels[cell_id]) for cell_id in context.cell_ids])
-
-
-def _numbered(sentences: Sequence[str]) -> str:
-    return " ".join(f"Cell {i} : {sentence} ." for i, sentence in enumerate(sentences, 1))
 
 
 @dataclass(frozen=True)
@@ -166,6 +162,17 @@ class CellTypesTask(_SampleTask):
     def answer_of(self, labels: Sequence[str]) -> str:
         """Write the labels in order, separated by commas (a comma in a label becomes ``;``)."""
         return " , ".join(label.replace(",", ";") for label in labels)
+
+    def majority(self, known: Mapping[str, int], examples: pa.Table) -> list[str] | None:
+        """Name the type that is most frequent in the known answers, once for each cell."""
+        counts: Counter[str] = Counter()
+        for answer, times in known.items():
+            for name in listed(answer):
+                counts[name] += times
+        if not counts:
+            return None
+        most = min(counts, key=lambda name: (-counts[name], name))
+        return [" , ".join([most] * len(cells)) for cells in examples["cell_ids"].to_pylist()]
 
     def parse(self, answer: str) -> str | None:
         """Read a list of names; None when there is none."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from c2s_annotation.cells import AnnotationTask
+from c2s_annotation.columns import label_columns
 from c2s_annotation.labels import label_name
 from c2s_annotation.samples import CellTypesTask, TissueTask
 from scipy import sparse
 
 from c2s import default_host, to_cell_sentences
-from c2s.errors import ConfigError, ObsError
+from c2s.errors import C2SWarning, ConfigError, ObsError
+from c2s.models import TinyConfig, load_model
+from c2s.prompts import GeneDropout
+from c2s.training import SFTConfig, train_sft
 
 TYPES = ("B cell", "CD4+, naive  T", "NK")
 
@@ -107,6 +113,29 @@ def test_with_two_donors_the_split_is_by_cell_and_says_so():
     assert "says nothing about a new donor" in split.note
 
 
+def test_a_label_of_donors_is_warned_of_and_told_by_c2s_labels(tmp_path):
+    adata = cells(donors=3)
+    adata.obs["disease"] = np.where(adata.obs["donor_id"] == "d1", "influenza", "normal")
+    adata.obs["batch"] = [["a", "b"][i % 2] for i in range(adata.n_obs)]
+    with pytest.warns(
+        C2SWarning, match=r"only answer of the test part is '\w+', 40 time\(s\).*values of 'donor_id'"
+    ):
+        AnnotationTask(label="disease").split(adata.obs)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", C2SWarning)
+        rows = {row["column"]: row for row in label_columns(str(tmp_path / "cells.h5ad"))}
+    assert "only answer of the test part is" in rows["disease"]["note"]
+    assert rows["batch"]["note"] == "Split by donor_id: no value of donor_id is on two sides (3 values)."
+
+
+def test_labels_too_rare_to_be_measured_are_refused():
+    with pytest.raises(
+        ObsError, match=r"whose 12 value.* have 1 cell.* at most: the validation and the test part"
+    ):
+        AnnotationTask().split(cells(n=12, donors=1, cell_type=[f"type {i}" for i in range(12)]).obs)
+
+
 def test_the_tissue_of_a_sample():
     adata = cells()
     rows = examples(TissueTask(min_cells=3, max_cells=6), adata)
@@ -141,6 +170,34 @@ def test_the_types_of_a_sample_come_in_the_order_of_its_cells():
         assert task.parse(row["answer"]) == row["answer"]
     assert task.candidates(None) is None
     assert task.parse(" , ,") is None
+
+
+@pytest.mark.parametrize("task", [TissueTask(min_cells=3, max_cells=4), CellTypesTask(min_cells=3, max_cells=4)])
+def test_gene_dropout_leaves_genes_out_of_every_cell_of_a_sample(task, tmp_path):
+    adata = cells()
+    table = task.examples(to_cell_sentences(adata, top_k=10, expects="any"), templates(task))
+    dropout, before = GeneDropout(0.4, templates(task)), table.to_pylist()
+    assert dropout.reaches(table.column_names)
+    seen = []
+
+    def noted(record, rng):
+        seen.append((record, thinned := dropout(record, rng)))
+        return thinned
+
+    corpus = [f"{row['prompt']} {row['answer']}" for row in before]
+    model = load_model("tiny", corpus=corpus, config=TinyConfig(layers=1, hidden_size=16, heads=1), device="cpu")
+    config = SFTConfig(max_steps=2, batch_size=8, learning_rate=1e-3)
+    train_sft(model, table, out=tmp_path / "model", config=config, augment=noted, show_progress=False)
+    assert len(seen) == 16
+    for row, thinned in seen:
+        members = [row["cell_sentences"], thinned["cell_sentences"]]
+        whole, left = ([sentence.split() for sentence in sentences] for sentences in members)
+        assert len(whole) == len(left) == len(row["cell_ids"])
+        assert all(kept and set(kept) <= set(genes) for genes, kept in zip(whole, left, strict=True))
+        assert sum(map(len, left)) < sum(map(len, whole))
+        shown = " ".join(f"Cell {i} : {' '.join(genes)} ." for i, genes in enumerate(left, 1))
+        assert shown in thinned["prompt"] and f"{len(left)} cells" in thinned["prompt"]
+        assert thinned["answer"] == row["answer"]
 
 
 def test_options_survive_json_and_unknown_ones_are_named():

@@ -13,7 +13,7 @@ import pandas as pd
 from c2s.errors import ConfigError, MetricError, ObsError
 from c2s.metrics import Interval, percentile_interval
 from c2s.prompts import stable_hash
-from c2s.splits import assign_units, complete_column
+from c2s.splits import assign_units, complete_column, split_problems, warn_of
 from c2s_embedding.bulk import BulkPairs, bulk_pairs, compare_vectors
 from c2s_embedding.structure import separation
 from c2s_embedding.transfer import Distance, label_transfer
@@ -242,12 +242,13 @@ def compare_embedders(
         problems.append("no embedder")
     if problems:
         raise ConfigError("comparison of embedders", problems, fix="give embedders, and by=(donor, label, ...).")
-    complete_column(adata.obs, label)
+    labels = complete_column(adata.obs, label)
     halves = donor_halves(adata.obs, donor=donor, seed=seed)
     cells: list[pd.DataFrame] = []
     paired: list[pd.DataFrame] = []
     notes = []
     for half, (train_ids, test_ids) in enumerate([halves, halves[::-1]]):
+        warn_of(split_problems({"train": labels[train_ids], "test": labels[test_ids]}, unit=donor))
         train, whole = (adata[ids] for ids in (train_ids, test_ids))
         pairs = bulk_pairs(whole, by=groups, n_cells=n_cells, apart=apart, layer=layer, seed=seed)
         train, test = (_some(part, max_cells, seed) for part in (train, whole))

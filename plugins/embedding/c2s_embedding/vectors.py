@@ -212,12 +212,7 @@ def embed_samples(
         )
     )
     records: list[dict[str, Any]] = [
-        {
-            **context.group,
-            "n_cells": len(context.cell_ids),
-            "cells": " ".join(f"Cell {i} : {sentence[cell]} ." for i, cell in enumerate(context.cell_ids, 1)),
-        }
-        for context in contexts
+        {**context.group, "cell_sentences": [sentence[cell] for cell in context.cell_ids]} for context in contexts
     ]
     vectors = embed_prompts(model, filled, records, tokens_per_batch=tokens_per_batch, show_progress=show_progress)
     obs = pd.DataFrame(

@@ -10,6 +10,7 @@ from c2s_embedding import compare_embedders, donor_halves, label_transfer, separ
 from c2s_embedding.compare import MEASURES
 
 import c2s
+from c2s.errors import C2SWarning
 from c2s.metrics import macro_f1
 from c2s.testing import simulated_cells
 
@@ -133,6 +134,18 @@ def test_a_comparison_tests_every_cell_once_by_what_saw_other_donors(cells: AnnD
     assert gap.value == pytest.approx(report.value("pca", "foscttm") - 0.5) and gap.high < 0
     again = compare_embedders(cells, {"pca": watched, "constant": constant}, n_cells=5).summary(n_bootstrap=100)
     assert summary.equals(again)
+
+
+def test_labels_that_the_other_half_of_the_donors_does_not_have_are_warned_of(cells: AnnData) -> None:
+    first, second = donor_halves(cells.obs)
+    known = cells[first + second].copy()
+    known.obs["kind"] = ["one", "two", "three"] * 60 + ["two", "three", "four"] * 60
+    fits = {"constant": lambda train, seed: lambda some: np.tile([1.0, 2.0], (some.n_obs, 1))}
+    with pytest.warns(
+        C2SWarning, match=r"60 of 180 answers of the test part .* cannot have been learned: 'four' \(60\)"
+    ):
+        report = compare_embedders(known, fits, label="kind", n_cells=2)
+    assert set(report.cells["label"]) == {"one", "two", "three", "four"}
 
 
 def test_an_interval_resamples_donors(cells: AnnData) -> None:

@@ -261,7 +261,7 @@ def split_for_generation(
             f"Split by condition: {'; '.join(sorted(set(key[test])))} held out, {int(test.sum())} cells, and none "
             f"of their cells is among the training cells.{never} Donors may be on both sides."
         )
-        return Split(assignment.astype(str), "cell", note)
+        return Split(assignment.astype(str), "cell", note, rest.problems)
     if donor in obs and obs[donor].notna().all() and obs[donor].nunique() >= 3:
         return split_cells(obs, unit=donor, seed=seed)
     return split_cells(key.to_frame(), stratify="condition" if conditions else None, seed=seed)

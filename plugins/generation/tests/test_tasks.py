@@ -12,7 +12,7 @@ from c2s_generation.conditions import condition_table, held_out_cells, unseen_co
 from c2s_generation.samples import CellTypesSampleTask, TissueSampleTask, UnconditionalSampleTask
 
 import c2s
-from c2s.errors import ConfigError, ObsError
+from c2s.errors import C2SWarning, ConfigError, ObsError
 from c2s.testing import simulated_cells
 
 BOTH = ("cell_type", "tissue")
@@ -100,6 +100,15 @@ def test_a_held_out_combination_is_nowhere_but_in_the_test(adata):
     assert "B cell ; tissue : spleen held out" in split.note and "Never seen" not in split.note
     whole = ConditionalCellTask(held_out=("cell_type=B cell",)).split(adata.obs)
     assert "Never seen in any combination: cell_type B cell." in whole.note
+
+
+def test_a_condition_held_out_of_few_cells_leaves_no_validation_and_says_so(adata):
+    few = adata.obs.groupby(["cell_type", "tissue"], observed=True).head(2)
+    task = ConditionalCellTask(conditions=BOTH, held_out=("cell_type=B cell & tissue=spleen",))
+    with pytest.warns(C2SWarning, match="2 cell.* at most: the validation part would be empty; give more cells"):
+        split = task.split(few)
+    assert split.sizes == {"train": 14, "validation": 0, "test": 2}
+    assert len(split.problems) == 1
 
 
 def test_combinations_to_hold_out_leave_each_value_in_training(adata):

@@ -58,8 +58,6 @@ def split_sets(obs: pd.DataFrame, *, seed: int) -> Split:
     """
     grouped = GROUP_COLUMN in obs and obs[GROUP_COLUMN].nunique() >= 3
     split = split_cells(obs, unit=GROUP_COLUMN if grouped else None, seed=seed)
-    if not (split.sizes["train"] and split.sizes["test"]):
-        raise ObsError(f"{len(obs)} gene set(s) are too few to split.", fix="give a larger collection.")
     if grouped:
         groups = obs[GROUP_COLUMN].nunique()
         note = (
