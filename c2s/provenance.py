@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from c2s.errors import InputFileError
 from c2s.files import atomic_output
@@ -45,6 +45,11 @@ KEY_PACKAGES = (
 )
 
 
+class _Options(Protocol):
+    @property
+    def params(self) -> dict[str, Any]: ...
+
+
 class RunRecord:
     """Write down a run: what was asked, with which code, data and machine, and what it took.
 
@@ -61,6 +66,8 @@ class RunRecord:
         Settings, as plain values. Paths and other objects are written as text.
     seeds
         Seeds by name.
+    profile
+        The profile that the settings equal, or what is nearest to it; None where there are no profiles.
     device
         Device the work ran on; found out at the end if not given.
     overwrite
@@ -85,7 +92,8 @@ class RunRecord:
         *,
         command: Sequence[str] | None = None,
         config: Mapping[str, object] | None = None,
-        seeds: Mapping[str, int] | None = None,
+        seeds: Mapping[str, Any] | None = None,
+        profile: str | None = None,
         device: str | None = None,
         overwrite: bool = True,
     ) -> None:
@@ -93,6 +101,7 @@ class RunRecord:
         self.command = list(command) if command is not None else [Path(sys.argv[0]).name, *sys.argv[1:]]
         self.config = dict(config or {})
         self.seeds = dict(seeds or {})
+        self.profile = profile
         self.device = device
         self.overwrite = overwrite
         self.data: list[dict[str, object]] = []
@@ -102,7 +111,37 @@ class RunRecord:
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter()
 
-    def start(self) -> RunRecord:
+    @classmethod
+    def of_command(
+        cls,
+        context: _Options,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        overwrite: bool = True,
+        **resolved: object,
+    ) -> Self:
+        """Make the record of a command: every argument and option is in it, also those left at their defaults.
+
+        Parameters
+        ----------
+        context
+            The command's `typer.Context`.
+        path, overwrite
+            As above.
+        **resolved
+            What the command made of its options, and other settings; these go before what was given. What is only
+            known later is added to `config`.
+        """
+        options = context.params
+        return cls(
+            path,
+            config={**options, **resolved},
+            seeds={"seed": options["seed"]} if "seed" in options else {},
+            profile=options.get("profile"),
+            overwrite=overwrite,
+        )
+
+    def start(self) -> Self:
         """Start the clock again and return the record."""
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter()
@@ -145,7 +184,9 @@ class RunRecord:
             What was asked for: a path, or the name of a dataset.
         cells
             What was loaded. What its ``uns["c2s"]`` says is kept: the dataset that it is (``source``; another
-            one than was asked for, where a fallback was used), its sha256, and whether it is simulated.
+            one than was asked for, where a fallback was used), its sha256, and whether it is simulated. Where
+            there is no file to take a sha256 of, it is that of the cells as they are now
+            (`c2s.data.cells_checksum`), and ``sha256_of`` says so: record cells before they are changed.
         **facts
             Anything else worth keeping.
         """
@@ -153,9 +194,13 @@ class RunRecord:
         source = Path(name) if Path(name).exists() else None
         kept = {key: told[key] for key in ("source", "instead_of", "simulated") if key in told}
         stated = told.get("sha256") if source is None else None
+        if source is None and not stated:
+            from c2s.data import cells_checksum
+
+            stated, kept["sha256_of"] = cells_checksum(cells), "cells"
         self.add_data(os.fspath(name), source, sha256=stated, cells=int(cells.n_obs), **kept, **facts)
 
-    def finish(self, status: str = "finished", *, error: str | None = None) -> RunRecord:
+    def finish(self, status: str = "finished", *, error: str | None = None) -> Self:
         """Stop the clock, write the file if there is a path, and return the record."""
         self.wall_seconds = round(time.perf_counter() - self._clock, 3)
         self.status, self.error = status, error
@@ -165,7 +210,7 @@ class RunRecord:
                 temporary.write_text(self.to_json())
         return self
 
-    def __enter__(self) -> RunRecord:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(
@@ -196,6 +241,7 @@ class RunRecord:
             "python": platform.python_version(),
             "versions": package_versions(),
             "seeds": self.seeds,
+            "profile": self.profile,
             "config": self.config,
             "data": self.data,
         }

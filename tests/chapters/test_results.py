@@ -57,7 +57,7 @@ def test_small_numbers_are_not_shown_as_nothing() -> None:
 def test_nan_is_not_measured() -> None:
     result = ResultsTable()
     result.add("x", math.nan, low=math.nan, high=1.0)
-    assert (result.rows[0].ours, result.rows[0].low) == (None, None)
+    assert (result.rows[0].value, result.rows[0].low) == (None, None)
     assert "NaN" not in result.to_json()
 
 
@@ -67,8 +67,8 @@ def test_json_round_trip(
 ) -> None:
     path = tmp_path_factory.mktemp("results") / "results.json"
     result = ResultsTable(title)
-    for metric, ours, low, paper, data in rows:
-        result.add(metric, ours, low=low, high=low, paper=paper, data=data)  # type: ignore[arg-type]
+    for metric, value, low, paper, data in rows:
+        result.add(metric, value, low=low, high=low, paper=paper, data=data)  # type: ignore[arg-type]
     result.to_json(path)
     assert ResultsTable.from_json(path) == result
     assert len(result) == len(list(result)) == len(rows)
