@@ -6,13 +6,14 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from c2s.errors import OutputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_DATA_ENDINGS = {".h5ad", ".zarr", ".h5", ".h5mu", ".loom", ".gmt", ".csv", ".tsv", ".mtx", ".parquet", ".txt"}
 
 
 @contextmanager
@@ -61,6 +62,51 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
             f"the output {path} exists already.",
             fix="choose another path, or pass overwrite=True (--overwrite on the command line).",
         )
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Shorten names and paths as far as they stay apart, for figures, tables and files.
+
+    Parameters
+    ----------
+    names
+        Names of datasets or models, or paths; each is a key of the result once.
+
+    Returns
+    -------
+    dict
+        By name: the file's name without the ending of a data file; with the ending, or as many of its folders as
+        tell it from the others; and with a number where nothing does. They stay apart with ``-`` for ``/``, too,
+        so that files can be named after them.
+
+    Examples
+    --------
+    >>> short_names(["pbmc.h5ad", "a/model", "b/model"])
+    {'pbmc.h5ad': 'pbmc', 'a/model': 'a/model', 'b/model': 'b/model'}
+    """
+    found = {name: _shorter(name) for name in names}
+    chosen = {name: forms.pop(0) for name, forms in found.items()}
+    while clashing := [name for name in chosen if _count(chosen, name) > 1 and found[name]]:
+        for name in clashing:
+            chosen[name] = found[name].pop(0)
+    for name in reversed(chosen):
+        while _count(chosen, name) > 1:
+            chosen[name] += "-2"
+    return chosen
+
+
+def _count(chosen: Mapping[str, str], name: str) -> int:
+    # As names of files, where some systems do not tell case apart.
+    forms = [form.replace("/", "-").casefold() for form in chosen.values()]
+    return forms.count(chosen[name].replace("/", "-").casefold())
+
+
+def _shorter(name: str) -> list[str]:
+    """Return the short forms of a name, shortest first."""
+    parts = [part for part in Path(name).parts if part not in {"/", ".", ".."}] or [name]
+    longer = ["/".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+    ending = Path(parts[-1]).suffix in _DATA_ENDINGS
+    return [Path(parts[-1]).stem, *longer] if ending else longer
 
 
 def _replace(temporary: Path, final: Path, holder: Path) -> None:

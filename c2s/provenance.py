@@ -24,6 +24,8 @@ from c2s.files import atomic_output
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from c2s.models import LanguageModel
+
 #: Distributions whose version can change a result; those not installed are left out.
 KEY_PACKAGES = (
     "c2s",
@@ -117,8 +119,8 @@ class RunRecord:
         context: _Options,
         path: str | os.PathLike[str] | None = None,
         *,
+        config: Mapping[str, object] | None = None,
         overwrite: bool = True,
-        **resolved: object,
     ) -> Self:
         """Make the record of a command: every argument and option is in it, also those left at their defaults.
 
@@ -128,14 +130,14 @@ class RunRecord:
             The command's `typer.Context`.
         path, overwrite
             As above.
-        **resolved
+        config
             What the command made of its options, and other settings; these go before what was given. What is only
-            known later is added to `config`.
+            known later is added to the attribute.
         """
         options = context.params
         return cls(
             path,
-            config={**options, **resolved},
+            config={**options, **(config or {})},
             seeds={"seed": options["seed"]} if "seed" in options else {},
             profile=options.get("profile"),
             overwrite=overwrite,
@@ -199,6 +201,39 @@ class RunRecord:
 
             stated, kept["sha256_of"] = cells_checksum(cells), "cells"
         self.add_data(os.fspath(name), source, sha256=stated, cells=int(cells.n_obs), **kept, **facts)
+
+    def add_corpus(self, folder: str | os.PathLike[str], **facts: object) -> list[str]:
+        """Record a corpus by its manifest, which holds the checksum of every shard, and what it was made from.
+
+        Parameters
+        ----------
+        folder
+            Folder that `c2s.corpus.build_corpus` wrote.
+        **facts
+            Anything else worth keeping.
+
+        Returns
+        -------
+        list of str
+            Names of the datasets and gene set collections in it.
+
+        Raises
+        ------
+        InputFileError
+            The folder holds no manifest.
+        """
+        manifest = Path(folder, "manifest.json")
+        self.add_data("corpus", manifest, sha256=None, **facts)
+        sources = json.loads(manifest.read_text(encoding="utf-8"))["datasets"]
+        for name, source in sources.items():
+            kept: dict[str, Any] = {"simulated": True} if source.get("simulated") else {}
+            self.add_data(name, sha256=source["sha256"], cells=source.get("cells"), **kept)
+        return list(sources)
+
+    def ran_with(self, model: LanguageModel) -> None:
+        """Record the device of a model and the type of its weights, in place of what was asked for (``auto``)."""
+        self.device = str(model.device)
+        self.config |= {"device": self.device, "dtype": str(model.model.dtype).removeprefix("torch.")}
 
     def finish(self, status: str = "finished", *, error: str | None = None) -> Self:
         """Stop the clock, write the file if there is a path, and return the record."""

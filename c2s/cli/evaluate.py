@@ -9,6 +9,7 @@ import typer
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[Path, typer.Option(help="Folder of a model that `c2s train` wrote.")],
     data: Annotated[str | None, typer.Option(help="A file or a name [default: the training data].")] = None,
     out: Annotated[
@@ -37,6 +38,7 @@ def evaluate(
     from c2s.plugins import default_host
     from c2s.prediction import evaluate_cells
     from c2s.provenance import RunRecord
+    from c2s.results import ResultsTable
 
     if out is not None:
         refuse_existing(out, overwrite=overwrite)
@@ -48,8 +50,10 @@ def evaluate(
     wanted = _baseline_names(baselines, the_task.baselines if part == "test" else ())
     record = None
     if out is not None:
-        config = {"model": str(model), "data": name, "part": part, "baselines": wanted, "threshold": threshold}
-        record = RunRecord(out / "run.json", config=config, seeds={"seed": seed}).start()
+        record = RunRecord.of_command(
+            context, out / "run.json", config={"data": name, "task": the_task.name, "baselines": wanted}
+        ).start()
+        record.ran_with(trained.model)
     adata = load_dataset(name, layer=layer, symbols=symbols) if layer or symbols else load_dataset(name)
     if record is not None:
         record.add_cells(name, adata)
@@ -72,7 +76,12 @@ def evaluate(
     for key, value in result.extra.items():
         typer.echo(f"{key}: {value:.4f}")
     if out is not None and record is not None:
-        result.save(out, overwrite=overwrite)
+        results = ResultsTable(the_task.title, source="c2s evaluate", inputs=record.data)
+        result.save(
+            out,
+            overwrite=overwrite,
+            results=result.fill(results, task=the_task.name, unit=f"examples, {part}", data=name),
+        )
         record.overwrite = True
         record.finish()
         typer.echo(f"results.json, predictions.parquet, confusion.csv -> {out}")

@@ -11,6 +11,7 @@ from c2s.errors import ConfigError
 
 
 def predict(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="IN.h5ad", help="The cells to predict; or gene sets, IN.gmt.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="The same cells with predictions in obs.")],
     model: Annotated[Path, typer.Option(help="Folder of a model that `c2s train` wrote.")],
@@ -39,7 +40,19 @@ def predict(
     """
     if source.suffix == ".parquet" or (source.is_dir() and source.suffix != ".zarr"):
         _table(
-            source, target, model, task, threshold, device, dtype, tokens_per_batch, ray, actors, gpus, overwrite
+            context,
+            source,
+            target,
+            model,
+            task,
+            threshold,
+            device,
+            dtype,
+            tokens_per_batch,
+            ray,
+            actors,
+            gpus,
+            overwrite,
         )
         return
     only = {"--ray": ray, "--actors": actors, "--gpus": gpus or None}
@@ -64,9 +77,11 @@ def predict(
     run_path = beside(target, "run.json")
     for path in (target, run_path):
         refuse_existing(path, overwrite=overwrite)
-    record = RunRecord(run_path, config={"model": str(model), "task": task, "threshold": threshold}).start()
+    record = RunRecord.of_command(context, run_path).start()
     cells = read_cells(source, layer=layer, symbols=symbols)
     trained, the_task = load_trained(model, task, device=device, dtype=dtype)
+    record.config["task"] = the_task.name
+    record.ran_with(trained.model)
     predictions = predict_cells(
         trained,
         the_task,
@@ -86,7 +101,7 @@ def predict(
     write_predictions(original, predictions, column)
     with atomic_output(target, overwrite=overwrite) as temporary:
         original.write_h5ad(temporary)
-    record.add_data("cells", source)
+    record.add_data("cells", source, cells=cells.n_obs)
     record.overwrite = overwrite
     record.finish()
     counts = original.obs[column].value_counts()
@@ -97,6 +112,7 @@ def predict(
 
 
 def _table(
+    context: typer.Context,
     source: Path,
     target: Path,
     model: Path,
@@ -115,9 +131,9 @@ def _table(
     from c2s.distributed import predict_table
     from c2s.provenance import RunRecord
 
-    settings = {"model": str(model), "task": task, "threshold": threshold, "ray": ray, "actors": actors}
-    record = RunRecord(target / "run.json", config=settings).start()
+    record = RunRecord.of_command(context, target / "run.json").start()
     _, the_task = load_trained(model, task, device="cpu")
+    record.config["task"] = the_task.name
     found = predict_table(
         model,
         source,

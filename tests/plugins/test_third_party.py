@@ -103,7 +103,7 @@ def test_a_stranger_adds_a_task(fresh: Run, tmp_path: Path) -> None:
         "c2s", "evaluate", "--task", "lineage", "--model", model, *cells, "--out", results, "--n-bootstrap", "50"
     )
     rows = {row["metric"]: row for row in _metrics(results)}
-    assert set(rows) == {"lineage_balanced_accuracy", "accuracy"}
+    assert {"lineage_balanced_accuracy", "accuracy"} <= set(rows)
     assert 1 / 3 < rows["lineage_balanced_accuracy"]["value"] <= 1, "better than one answer for all"
 
     # Its own tests pass as generated, in an environment that knows nothing of the checkout.
