@@ -78,7 +78,7 @@ class Evaluation:
         Parameters
         ----------
         results
-            The table; see `c2s.ResultsTable`.
+            The table; see `c2s.results.ResultsTable`.
         task, unit, data
             As for `c2s.results.ResultsRow`; `unit` is what `n` counts.
         """

@@ -295,7 +295,9 @@ def gather_results(places: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
             problems.append(f"there is no folder {place}")
         elif not file.exists():
             inside = sorted(str(found.parent) for found in place.glob(f"*/{FILE}"))
-            more = f", but {', '.join(inside[:3])}{' ...' if len(inside) > 3 else ''} do" if inside else ""
+            more = (
+                f"; there is one in {', '.join(inside[:3])}{' ...' if len(inside) > 3 else ''}" if inside else ""
+            )
             problems.append(f"{place} holds no {FILE}{more}")
         else:
             try:

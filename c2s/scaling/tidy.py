@@ -29,7 +29,7 @@ def tidy_results(
     fits
         Of `c2s.scaling.fit_results`.
     inputs, data
-        What was read, as for `c2s.ResultsTable`, and the names in it of what the corpus was made from.
+        What was read, as for `c2s.results.ResultsTable`, and the names in it of what the corpus was made from.
     n_bootstrap, seed
         Of the intervals over held-out samples.
     """
