@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -75,9 +76,9 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     Returns
     -------
     dict
-        By name: the file's name without the ending of a data file; with the ending, or as many of its folders as
-        tell it from the others; and with a number where nothing does. They stay apart with ``-`` for ``/``, too,
-        so that files can be named after them.
+        By name: the file's name without the ending of a data file; with as many of its folders as tell it from
+        the others, or the ending; and with a number where nothing does. They stay apart with ``-`` for ``/`` and
+        ``_``, too, so that files can be named after them.
 
     Examples
     --------
@@ -97,16 +98,16 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 def _count(chosen: Mapping[str, str], name: str) -> int:
     # As names of files, where some systems do not tell case apart.
-    forms = [form.replace("/", "-").casefold() for form in chosen.values()]
-    return forms.count(chosen[name].replace("/", "-").casefold())
+    forms = {key: re.sub("[/_]", "-", form).casefold() for key, form in chosen.items()}
+    return list(forms.values()).count(forms[name])
 
 
 def _shorter(name: str) -> list[str]:
     """Return the short forms of a name, shortest first."""
     parts = [part for part in Path(name).parts if part not in {"/", ".", ".."}] or [name]
     longer = ["/".join(parts[-n:]) for n in range(1, len(parts) + 1)]
-    ending = Path(parts[-1]).suffix in _DATA_ENDINGS
-    return [Path(parts[-1]).stem, *longer] if ending else longer
+    ending = Path(parts[-1]).suffix
+    return [*(form.removesuffix(ending) for form in longer), *longer] if ending in _DATA_ENDINGS else longer
 
 
 def _replace(temporary: Path, final: Path, holder: Path) -> None:

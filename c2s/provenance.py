@@ -152,7 +152,7 @@ class RunRecord:
     def add_data(
         self, name: str, path: str | os.PathLike[str] | None = None, *, sha256: str | None = None, **facts: object
     ) -> None:
-        """Record an input.
+        """Record an input; the same one again is recorded once.
 
         Parameters
         ----------
@@ -175,7 +175,9 @@ class RunRecord:
             entry["path"] = str(path)
             entry["bytes"] = sum(f.stat().st_size for f in _files(Path(path)))
             sha256 = sha256 or checksum(path)
-        self.data.append({**entry, "sha256": sha256, **facts})
+        entry = {**entry, "sha256": sha256, **facts}
+        if entry not in self.data:
+            self.data.append(entry)
 
     def add_cells(self, name: str | os.PathLike[str], cells: AnnData, **facts: object) -> None:
         """Record cells that were loaded by name or from a file.

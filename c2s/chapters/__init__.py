@@ -16,6 +16,7 @@ _PUBLIC = {
     "check_parameters": "c2s.chapters.parameters",
     "find_chapter": "c2s.chapters.catalogue",
     "run_chapter": "c2s.chapters.run",
+    "short_names": "c2s.files",
     "show_figures": "c2s.chapters.figures",
     "start_record": "c2s.chapters.record",
 }
@@ -31,6 +32,7 @@ __all__ = [
     "check_parameters",
     "find_chapter",
     "run_chapter",
+    "short_names",
     "show_figures",
     "start_record",
 ]
@@ -51,4 +53,5 @@ if TYPE_CHECKING:
     from c2s.chapters.parameters import check_parameters
     from c2s.chapters.record import ChapterRecord, start_record
     from c2s.chapters.run import ChapterResult, run_chapter
+    from c2s.files import short_names
     from c2s.results import ResultsTable

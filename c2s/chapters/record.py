@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from c2s.chapters.catalogue import find_chapter, parameters_of, profile_of
 from c2s.errors import ConfigError
+from c2s.files import short_names
 from c2s.provenance import RunRecord
 from c2s.results import ResultsTable
 
@@ -44,6 +46,38 @@ class ChapterRecord(RunRecord):
         if not is_file(Path(name)):
             return {}
         return {key: self.config[key] for key, usual in READING.items() if self.config.get(key, usual) != usual}
+
+    def corpus_source(self, name: str) -> dict[str, Any]:
+        """Find a dataset, record it, and return what a specification of a corpus says of it.
+
+        Parameters
+        ----------
+        name
+            Name of a dataset, or path of a file; one of the parameter ``datasets``.
+
+        Returns
+        -------
+        dict
+            Entry of ``datasets``, see `c2s.corpus.spec.DatasetSpec`. A file is called by its short name, and read
+            as `reading` says.
+
+        Raises
+        ------
+        C2SError
+            It is not available here.
+        """
+        from c2s.data import locate_cells
+
+        located = locate_cells(name, strict=True)
+        facts: dict[str, Any] = {}
+        if located.manifest is not None and located.manifest.simulated:
+            facts["simulated"] = True
+        self.add_data(name, located.path, **facts)
+        if located.manifest is not None:
+            return {"name": name} if not Path(name).exists() else {"name": located.name, "path": str(located.path)}
+        others: Any = self.config["datasets"]
+        called = re.sub(r"[^A-Za-z0-9._-]+", "-", short_names([*others, name])[name]).strip("-._")
+        return {"name": called or "cells", "path": str(located.path.resolve()), **self.reading(name)}
 
     def table(self, title: str) -> ResultsTable:
         """Return a table of results to fill, once all data are recorded: each row names some of them."""
