@@ -185,7 +185,7 @@ def profile_of(chapter: Chapter, declared: Mapping[str, Parameter], used: Mappin
     fewest = min(map(len, differing.values()))
     first, *others = [name for name, changed in differing.items() if len(changed) == fewest]
     if not fewest:
-        same = f" ({' and '.join(others)} {'is' if len(others) == 1 else 'are'} the same)"
+        same = f"; {' and '.join(others)} {'is' if len(others) == 1 else 'are'} the same"
         return first + (same if others else "")
     changed = [f"{name}={literal(value)}" for name, value in differing[first].items()]
     more = f" and {fewest - 6} more (see the parameters)" if fewest > 6 else ""

@@ -190,7 +190,8 @@ def _execute(
         else:
             # What a chapter stops with is often an error of ours, which says itself how it is mended.
             said = as_parameters(error.evalue.replace(str(folder), str(final)), values)
-            what, _, inner = said.partition(" Fix: ")
+            what, *fixes = said.split(" Fix: ")
+            inner = " ".join(fixes)
             problem = f"cell {error.exec_count} of chapter {chapter.name!r} failed: {error.ename}: {what}"
             fix = f"{inner} (The cells executed so far are in {failed}.)" if inner else fix
         raise ChapterError(problem, fix=fix) from error

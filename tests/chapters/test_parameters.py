@@ -291,7 +291,7 @@ def test_the_profile_is_that_of_the_values_or_the_nearest(
 
 def test_profiles_that_are_the_same_are_all_named(chapters: Register) -> None:
     chapter = chapters(profiles={"smoke": {}, "laptop": {}, "paper": {}})
-    assert profile_of(chapter, parameters_of(chapter), DECLARED) == "laptop (smoke and paper are the same)"
+    assert profile_of(chapter, parameters_of(chapter), DECLARED) == "laptop; smoke and paper are the same"
 
 
 def test_a_profile_that_is_broken_is_none_of_the_nearest(chapters: Register) -> None:

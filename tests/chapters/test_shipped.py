@@ -148,7 +148,7 @@ def test_the_table_of_a_chapter_takes_rows_of_recorded_data_only() -> None:
     assert (table.rows[0].sha256, table.rows[0].data) == (cells_checksum(cells), "made here (SIMULATED)")
     with pytest.raises(ConfigError, match="which the run has not recorded"):
         table.add("words", 12.0, data="elsewhere")
-    assert "laptop (smoke and paper are the same)" in str(table)
+    assert "laptop; smoke and paper are the same" in str(table)
 
 
 def test_the_chapters_functions_are_public() -> None:
