@@ -174,12 +174,10 @@ def check_parameters(chapter: str, kinds: Mapping[str, str], namespace: dict[str
         As `converted`.
     """
     injected = [cell for cell in namespace.get("In", ()) if cell.startswith("# Parameters")]
-    given: dict[str, Any] = {}
-    for statement in ast.parse(injected[-1]).body if injected else ():
-        if isinstance(statement, ast.Assign):
-            given |= {
-                target.id: namespace[target.id] for target in statement.targets if isinstance(target, ast.Name)
-            }
+    assigned = [node for node in ast.parse(injected[-1]).body if isinstance(node, ast.Assign)] if injected else []
+    names = [target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)]
+    # Papermill's own, with --inject-paths.
+    given = {name: namespace[name] for name in names if not name.startswith("PAPERMILL_")}
     namespace.update(converted(chapter, given, kinds))
 
 

@@ -196,7 +196,7 @@ def test_the_record_of_a_command_holds_every_option_as_it_was_resolved(tmp_path:
         profile: str = "laptop",
         out: Path = tmp_path / "run.json",
     ) -> None:
-        RunRecord.of_command(context, out, genes=200, more="x").start().finish()
+        RunRecord.of_command(context, out, config={"genes": 200, "more": "x"}).start().finish()
 
     assert CliRunner().invoke(app, ["cells.h5ad"]).exit_code == 0
     value = json.loads((tmp_path / "run.json").read_text())

@@ -245,6 +245,11 @@ def test_papermill_refuses_unknown_names_and_other_kinds_as_chapters_run_does(
     assert not Path("out").exists()
 
 
+def test_papermills_own_parameters_are_let_through(chapters: Register) -> None:
+    chapters()
+    assert papermill_cells(top_k="4", PAPERMILL_INPUT_PATH="c2s://small").startswith("4 0.5")
+
+
 def test_papermill_knows_names_kinds_and_help_of_the_parameters(chapters: Register) -> None:
     text = CHAPTER.replace("rate = 0.5", "rate: float | None = 0.5  # a share").replace(
         "names =", "names: list[int | str] ="
