@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from c2s.errors import ConfigError, MetricError
 from c2s.files import atomic_output
 from c2s.metrics import confusion_matrix, evaluate_predictions
+from c2s.results import FILE, ResultsTable
 from c2s.splits import warn_of
 
 if TYPE_CHECKING:
@@ -77,18 +77,40 @@ class Evaluation:
         column = "prediction" if predictor == OURS else f"baseline:{predictor}"
         return confusion_matrix(self.predictions[column].to_pylist(), self.predictions["answer"].to_pylist())
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write ``results.json``, ``predictions.parquet`` and ``confusion.csv`` into a new folder."""
+    def fill(
+        self, results: ResultsTable, *, task: str = "", unit: str = "examples", data: str = ""
+    ) -> ResultsTable:
+        """Add what was measured to a table of results: the rows of `table`, then those of `extra`.
+
+        Parameters
+        ----------
+        results
+            The table; see `c2s.results.ResultsTable`.
+        task, unit, data
+            As for `c2s.results.ResultsRow`; `unit` is what `n` counts.
+        """
+        same: dict[str, Any] = {"task": task, "unit": unit, "data": data, "note": self.note}
+        for row in self.table[["metric", "value", "predictor", "low", "high", "n"]].to_dict("records"):
+            results.add(**same, **{str(name): value for name, value in row.items()})
+        for name, value in self.extra.items():
+            results.add(name, value, predictor=OURS, n=len(self.predictions), **same)
+        return results
+
+    def save(self, folder: str | Path, *, overwrite: bool = False, results: ResultsTable | None = None) -> None:
+        """Write ``results.json``, ``predictions.parquet`` and ``confusion.csv`` into a new folder.
+
+        Parameters
+        ----------
+        folder, overwrite
+            Where to, and whether an existing folder is replaced.
+        results
+            What `fill` made; default a table that does not say which data were scored.
+        """
+        results = self.fill(ResultsTable(source="evaluation")) if results is None else results
         with atomic_output(folder, overwrite=overwrite) as temporary:
             temporary.mkdir()
-            results = {
-                "note": self.note,
-                "majority": self.majority,
-                "problems": list(self.problems),
-                "extra": dict(self.extra),
-                "rows": json.loads(self.table.to_json(orient="records")),
-            }
-            (temporary / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            more = {"majority": self.majority, "problems": list(self.problems)}
+            results.to_json(temporary / FILE, note=self.note, extra=dict(self.extra), **more)
             pq.write_table(self.predictions, temporary / "predictions.parquet")
             self.confusion().to_csv(temporary / "confusion.csv")
 

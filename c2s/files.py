@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from c2s.errors import OutputError
 #: Endings of files of cells that are written.
 CELLS = (".h5ad", ".zarr")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_DATA_ENDINGS = {".h5ad", ".zarr", ".h5", ".h5mu", ".loom", ".gmt", ".csv", ".tsv", ".mtx", ".parquet", ".txt"}
 
 
 @contextmanager
@@ -114,6 +116,51 @@ def check_target(
         there = next(folder for folder in (target.parent, *target.parent.absolute().parents) if folder.exists())
         with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=there):
             pass
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Shorten names and paths as far as they stay apart, for figures, tables and files.
+
+    Parameters
+    ----------
+    names
+        Names of datasets or models, or paths; each is a key of the result once.
+
+    Returns
+    -------
+    dict
+        By name: the file's name without the ending of a data file; with as many of its folders as tell it from
+        the others, or the ending; and with a number where nothing does. They stay apart with ``-`` for ``/`` and
+        ``_``, too, so that files can be named after them.
+
+    Examples
+    --------
+    >>> short_names(["pbmc.h5ad", "a/model", "b/model"])
+    {'pbmc.h5ad': 'pbmc', 'a/model': 'a/model', 'b/model': 'b/model'}
+    """
+    found = {name: _shorter(name) for name in names}
+    chosen = {name: forms.pop(0) for name, forms in found.items()}
+    while clashing := [name for name in chosen if _count(chosen, name) > 1 and found[name]]:
+        for name in clashing:
+            chosen[name] = found[name].pop(0)
+    for name in reversed(chosen):
+        while _count(chosen, name) > 1:
+            chosen[name] += "-2"
+    return chosen
+
+
+def _count(chosen: Mapping[str, str], name: str) -> int:
+    # As names of files, where some systems do not tell case apart.
+    forms = {key: re.sub("[/_]", "-", form).casefold() for key, form in chosen.items()}
+    return list(forms.values()).count(forms[name])
+
+
+def _shorter(name: str) -> list[str]:
+    """Return the short forms of a name, shortest first."""
+    parts = [part for part in Path(name).parts if part not in {"/", ".", ".."}] or [name]
+    longer = ["/".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+    ending = Path(parts[-1]).suffix
+    return [*(form.removesuffix(ending) for form in longer), *longer] if ending in _DATA_ENDINGS else longer
 
 
 def _replace(temporary: Path, final: Path, holder: Path) -> None:

@@ -16,13 +16,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from c2s.errors import InputFileError
 from c2s.files import atomic_output
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from c2s.models import LanguageModel
 
 #: Distributions whose version can change a result; those not installed are left out.
 KEY_PACKAGES = (
@@ -45,6 +47,11 @@ KEY_PACKAGES = (
 )
 
 
+class _Options(Protocol):
+    @property
+    def params(self) -> dict[str, Any]: ...
+
+
 class RunRecord:
     """Write down a run: what was asked, with which code, data and machine, and what it took.
 
@@ -61,6 +68,8 @@ class RunRecord:
         Settings, as plain values. Paths and other objects are written as text.
     seeds
         Seeds by name.
+    profile
+        The profile that the settings equal, or what is nearest to it; None where there are no profiles.
     device
         Device the work ran on; found out at the end if not given.
     overwrite
@@ -85,7 +94,8 @@ class RunRecord:
         *,
         command: Sequence[str] | None = None,
         config: Mapping[str, object] | None = None,
-        seeds: Mapping[str, int] | None = None,
+        seeds: Mapping[str, Any] | None = None,
+        profile: str | None = None,
         device: str | None = None,
         overwrite: bool = True,
     ) -> None:
@@ -93,6 +103,7 @@ class RunRecord:
         self.command = list(command) if command is not None else [Path(sys.argv[0]).name, *sys.argv[1:]]
         self.config = dict(config or {})
         self.seeds = dict(seeds or {})
+        self.profile = profile
         self.device = device
         self.overwrite = overwrite
         self.data: list[dict[str, object]] = []
@@ -102,7 +113,37 @@ class RunRecord:
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter()
 
-    def start(self) -> RunRecord:
+    @classmethod
+    def of_command(
+        cls,
+        context: _Options,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        config: Mapping[str, object] | None = None,
+        overwrite: bool = True,
+    ) -> Self:
+        """Make the record of a command: every argument and option is in it, also those left at their defaults.
+
+        Parameters
+        ----------
+        context
+            The command's `typer.Context`.
+        path, overwrite
+            As above.
+        config
+            What the command made of its options, and other settings; these go before what was given. What is only
+            known later is added to the attribute.
+        """
+        options = context.params
+        return cls(
+            path,
+            config={**options, **(config or {})},
+            seeds={"seed": options["seed"]} if "seed" in options else {},
+            profile=options.get("profile"),
+            overwrite=overwrite,
+        )
+
+    def start(self) -> Self:
         """Start the clock again and return the record."""
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter()
@@ -111,7 +152,7 @@ class RunRecord:
     def add_data(
         self, name: str, path: str | os.PathLike[str] | None = None, *, sha256: str | None = None, **facts: object
     ) -> None:
-        """Record an input.
+        """Record an input; the same one again is recorded once.
 
         Parameters
         ----------
@@ -134,7 +175,9 @@ class RunRecord:
             entry["path"] = str(path)
             entry["bytes"] = sum(f.stat().st_size for f in _files(Path(path)))
             sha256 = sha256 or checksum(path)
-        self.data.append({**entry, "sha256": sha256, **facts})
+        entry = {**entry, "sha256": sha256, **facts}
+        if entry not in self.data:
+            self.data.append(entry)
 
     def add_cells(self, name: str | os.PathLike[str], cells: AnnData, **facts: object) -> None:
         """Record cells that were loaded by name or from a file.
@@ -145,7 +188,9 @@ class RunRecord:
             What was asked for: a path, or the name of a dataset.
         cells
             What was loaded. What its ``uns["c2s"]`` says is kept: the dataset that it is (``source``; another
-            one than was asked for, where a fallback was used), its sha256, and whether it is simulated.
+            one than was asked for, where a fallback was used), its sha256, and whether it is simulated. Where
+            there is no file to take a sha256 of, it is that of the cells as they are now
+            (`c2s.data.cells_checksum`), and ``sha256_of`` says so: record cells before they are changed.
         **facts
             Anything else worth keeping.
         """
@@ -153,9 +198,46 @@ class RunRecord:
         source = Path(name) if Path(name).exists() else None
         kept = {key: told[key] for key in ("source", "instead_of", "simulated") if key in told}
         stated = told.get("sha256") if source is None else None
+        if source is None and not stated:
+            from c2s.data import cells_checksum
+
+            stated, kept["sha256_of"] = cells_checksum(cells), "cells"
         self.add_data(os.fspath(name), source, sha256=stated, cells=int(cells.n_obs), **kept, **facts)
 
-    def finish(self, status: str = "finished", *, error: str | None = None) -> RunRecord:
+    def add_corpus(self, folder: str | os.PathLike[str], **facts: object) -> list[str]:
+        """Record a corpus by its manifest, which holds the checksum of every shard, and what it was made from.
+
+        Parameters
+        ----------
+        folder
+            Folder that `c2s.corpus.build_corpus` wrote.
+        **facts
+            Anything else worth keeping.
+
+        Returns
+        -------
+        list of str
+            Names of the datasets and gene set collections in it.
+
+        Raises
+        ------
+        InputFileError
+            The folder holds no manifest.
+        """
+        manifest = Path(folder, "manifest.json")
+        self.add_data("corpus", manifest, sha256=None, **facts)
+        sources = json.loads(manifest.read_text(encoding="utf-8"))["datasets"]
+        for name, source in sources.items():
+            kept: dict[str, Any] = {"simulated": True} if source.get("simulated") else {}
+            self.add_data(name, sha256=source["sha256"], cells=source.get("cells"), **kept)
+        return list(sources)
+
+    def ran_with(self, model: LanguageModel) -> None:
+        """Record the device of a model and the type of its weights, in place of what was asked for (``auto``)."""
+        self.device = str(model.device)
+        self.config |= {"device": self.device, "dtype": str(model.model.dtype).removeprefix("torch.")}
+
+    def finish(self, status: str = "finished", *, error: str | None = None) -> Self:
         """Stop the clock, write the file if there is a path, and return the record."""
         self.wall_seconds = round(time.perf_counter() - self._clock, 3)
         self.status, self.error = status, error
@@ -165,7 +247,7 @@ class RunRecord:
                 temporary.write_text(self.to_json())
         return self
 
-    def __enter__(self) -> RunRecord:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(
@@ -196,6 +278,7 @@ class RunRecord:
             "python": platform.python_version(),
             "versions": package_versions(),
             "seeds": self.seeds,
+            "profile": self.profile,
             "config": self.config,
             "data": self.data,
         }

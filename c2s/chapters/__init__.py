@@ -6,27 +6,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
+    "ChapterRecord": "c2s.chapters.record",
     "ChapterResult": "c2s.chapters.run",
     "FigurePage": "c2s.chapters.figures",
-    "ResultsTable": "c2s.chapters.results",
+    "ResultsTable": "c2s.results",
     "chapter_notebook": "c2s.chapters.catalogue",
     "chapter_parameters": "c2s.chapters.catalogue",
     "chapter_style": "c2s.chapters.figures",
+    "check_parameters": "c2s.chapters.parameters",
     "find_chapter": "c2s.chapters.catalogue",
     "run_chapter": "c2s.chapters.run",
+    "short_names": "c2s.files",
     "show_figures": "c2s.chapters.figures",
+    "start_record": "c2s.chapters.record",
 }
 
 __all__ = [
+    "ChapterRecord",
     "ChapterResult",
     "FigurePage",
     "ResultsTable",
     "chapter_notebook",
     "chapter_parameters",
     "chapter_style",
+    "check_parameters",
     "find_chapter",
     "run_chapter",
+    "short_names",
     "show_figures",
+    "start_record",
 ]
 
 
@@ -42,5 +50,8 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from c2s.chapters.catalogue import chapter_notebook, chapter_parameters, find_chapter
     from c2s.chapters.figures import FigurePage, chapter_style, show_figures
-    from c2s.chapters.results import ResultsTable
+    from c2s.chapters.parameters import check_parameters
+    from c2s.chapters.record import ChapterRecord, start_record
     from c2s.chapters.run import ChapterResult, run_chapter
+    from c2s.files import short_names
+    from c2s.results import ResultsTable

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from c2s.chapters.parameters import Parameter, converted, declared_parameters, literal, near
 from c2s.errors import ChapterError, ConfigError
 from c2s.plugins import default_host
 
@@ -68,21 +67,21 @@ def chapter_notebook(chapter: Chapter) -> NotebookNode:
     return notebook
 
 
-def parameters_cell(chapter: Chapter, notebook: NotebookNode) -> str:
-    """Return the source of the one cell tagged ``parameters``.
+def parameters_cell(chapter: Chapter, notebook: NotebookNode) -> NotebookNode:
+    """Return the one cell tagged ``parameters``.
 
     Raises
     ------
     ChapterError
         There is none, or more than one.
     """
-    cells = [c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ChapterError(
             f"chapter {chapter.name!r} has {len(cells)} cells tagged 'parameters'.",
             fix=f"tag exactly one code cell of {chapter.source} with 'parameters'.",
         )
-    return str(cells[0])
+    return cells[0]
 
 
 def chapter_parameters(chapter: Chapter, notebook: NotebookNode | None = None) -> dict[str, Any]:
@@ -93,31 +92,27 @@ def chapter_parameters(chapter: Chapter, notebook: NotebookNode | None = None) -
     ChapterError
         The parameters cell holds something other than ``name = literal``.
     """
-    source = parameters_cell(chapter, chapter_notebook(chapter) if notebook is None else notebook)
-    declared: dict[str, Any] = {}
-    for statement in ast.parse(source).body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                pass
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                pass
-            case _:
-                raise ChapterError(
-                    f"the parameters cell of chapter {chapter.name!r} holds {ast.unparse(statement)!r}.",
-                    fix="keep to lines of the form name = literal.",
-                )
-        try:
-            declared[name] = ast.literal_eval(value)
-        except ValueError as error:
-            raise ChapterError(
-                f"the default of parameter {name!r} of chapter {chapter.name!r} is not a literal.",
-                fix="write a number, a string, a list, True, False or None.",
-            ) from error
-    return declared
+    return {name: parameter.default for name, parameter in parameters_of(chapter, notebook).items()}
+
+
+def parameters_of(chapter: Chapter, notebook: NotebookNode | None = None) -> dict[str, Parameter]:
+    """Return the parameters a chapter declares, with their kinds.
+
+    Raises
+    ------
+    ChapterError
+        As `chapter_parameters`.
+    """
+    cell = parameters_cell(chapter, chapter_notebook(chapter) if notebook is None else notebook)
+    return declared_parameters(str(cell.source), chapter.name)
 
 
 def resolve_parameters(
-    chapter: Chapter, declared: Mapping[str, Any], *, profile: str, parameters: Mapping[str, Any] | None = None
+    chapter: Chapter,
+    declared: Mapping[str, Parameter],
+    *,
+    profile: str,
+    parameters: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Merge a profile with a caller's own parameters, and check both against what the chapter declares.
 
@@ -126,16 +121,16 @@ def resolve_parameters(
     chapter
         The chapter.
     declared
-        What `chapter_parameters` found.
+        What `parameters_of` found.
     profile
         Name of a profile.
     parameters
-        Values by name; text is converted to the type of the default.
+        Values by name; text is converted to the kind that is declared.
 
     Returns
     -------
     dict
-        The values to pass, the caller's own before the profile's.
+        A value for every parameter: the caller's own before the profile's, and this before the default.
 
     Raises
     ------
@@ -149,66 +144,49 @@ def resolve_parameters(
     known = [*chapter.profiles] or list(PROFILES)
     if profile not in known:
         raise ChapterError(
-            f"chapter {chapter.name!r} has no profile {profile!r}{_near(profile, known)}.",
+            f"chapter {chapter.name!r} has no profile {profile!r}{near(profile, known)}.",
             fix=f"choose one of {', '.join(known)}.",
         )
+    kinds = {name: parameter.kind for name, parameter in declared.items()}
+    merged = {name: parameter.default for name, parameter in declared.items()}
     problems: list[str] = []
-    merged: dict[str, Any] = {}
     for origin, values in (("profile: ", chapter.profiles.get(profile, {})), ("", parameters or {})):
-        for name, value in values.items():
-            if name not in declared:
-                problems.append(f"{origin}unknown parameter {name!r}{_near(name, list(declared))}")
-                continue
-            try:
-                merged[name] = convert(value, declared[name])
-            except ValueError as error:
-                problems.append(f"{origin}{name}: {error}")
+        try:
+            merged |= converted(chapter.name, values, kinds, origin=origin)
+        except ConfigError as error:
+            problems += error.problems
+            fix = error.fix
     if problems:
-        raise ConfigError(
-            f"parameters of chapter {chapter.name!r}", problems, fix=f"it takes {', '.join(declared) or 'none'}."
-        )
+        raise ConfigError(f"parameters of chapter {chapter.name!r}", problems, fix=fix)
     return merged
 
 
-def convert(value: Any, default: Any) -> Any:
-    """Convert `value` to the type of `default`; text is read, anything else must fit already.
+def profile_of(chapter: Chapter, declared: Mapping[str, Parameter], used: Mapping[str, Any]) -> str:
+    """Say which profile values are those of: its name, or the nearest one and what differs from it.
 
-    Raises
-    ------
-    ValueError
-        It does not fit.
+    Parameters
+    ----------
+    chapter
+        The chapter.
+    declared
+        What `parameters_of` found.
+    used
+        The values of a run, by name. Where results go (``out``) is no matter of profiles.
     """
-    if isinstance(value, str) and not isinstance(default, str):
-        value = _read(value)
-    if default is None or value is None:
-        return value
-    if isinstance(default, list | tuple):
-        if not isinstance(value, list | tuple):
-            value = [value]
-        return [convert(item, default[0]) for item in value] if default else list(value)
-    if isinstance(default, bool) or isinstance(value, bool):
-        fits = isinstance(default, bool) and isinstance(value, bool)
-    elif isinstance(default, float):
-        fits = isinstance(value, int | float)
-        value = float(value) if fits else value
-    else:
-        fits = isinstance(value, type(default))
-    if not fits:
-        raise ValueError(f"{value!r} is not of type {type(default).__name__}, like its default {default!r}")
-    return value
-
-
-def _read(text: str) -> Any:
-    """Read what a person types on a command line: numbers, true/false, none, lists; else the text itself."""
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.strip().lower() in words:
-        return words[text.strip().lower()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return [_read(part.strip()) for part in text.split(",")] if "," in text else text
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    differing = {}
+    for name in sorted(chapter.profiles, key=lambda profile: profile != "laptop"):
+        try:
+            values = resolve_parameters(chapter, declared, profile=name)
+        except ConfigError:
+            continue  # a broken profile is reported when it is asked for
+        differing[name] = {k: used[k] for k in declared if k != "out" and used[k] != values[k]}
+    if not differing:
+        return ""
+    fewest = min(map(len, differing.values()))
+    first, *others = [name for name, changed in differing.items() if len(changed) == fewest]
+    if not fewest:
+        same = f"; {' and '.join(others)} {'is' if len(others) == 1 else 'are'} the same"
+        return first + (same if others else "")
+    changed = [f"{name}={literal(value)}" for name, value in differing[first].items()]
+    more = f" and {fewest - 6} more (see the parameters)" if fewest > 6 else ""
+    return f"{first}, with {', '.join(changed[:6])}{more}"

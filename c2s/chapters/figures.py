@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def show_figures(out: str | os.PathLike[str], **figures: tuple[Figure, str]) -> 
     out
         The chapter's output folder.
     **figures
-        By name (underscores become hyphens): the figure, and a sentence that describes it in words.
+        By name (underscores and slashes become hyphens): the figure, and a sentence that describes it in words.
 
     Returns
     -------
@@ -112,7 +113,7 @@ def show_figures(out: str | os.PathLike[str], **figures: tuple[Figure, str]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     saved = []
     for name, (figure, alt) in figures.items():
-        path = folder / f"{name.replace('_', '-')}.png"
+        path = folder / f"{re.sub('[/_]', '-', name)}.png"
         figure.savefig(path)
         # Closed, or the notebook shows it a second time, without its description.
         plt.close(figure)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
-import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c2s.chapters.catalogue import chapter_notebook, chapter_parameters, find_chapter, resolve_parameters
+from c2s.chapters.catalogue import (
+    chapter_notebook,
+    find_chapter,
+    parameters_cell,
+    parameters_of,
+    profile_of,
+    resolve_parameters,
+)
 from c2s.chapters.papermill_io import SCHEME
-from c2s.chapters.results import ResultsTable
+from c2s.chapters.parameters import with_values
 from c2s.errors import ChapterError
 from c2s.files import atomic_output, refuse_existing
 from c2s.provenance import RunRecord
+from c2s.results import FILE, ResultsTable
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+
+    from c2s.tasks import Chapter
 
 #: A reader need not know over which socket their kernel talks, nor that tqdm misses a widget.
 _KERNEL = [
@@ -61,7 +72,7 @@ class ChapterResult:
     def __str__(self) -> str:
         lines = [f"page      {self.page}", f"notebook  {self.notebook}", f"record    {self.record}"]
         if self.results is not None:
-            lines.append(f"results   {self.folder / 'results.json'}")
+            lines.append(f"results   {self.folder / FILE}")
         lines += [f"figure    {path}" for path in self.figures]
         lines += [f"output    {path}" for path in self.others]
         if self.results is not None:
@@ -111,8 +122,11 @@ def run_chapter(
     OutputError
         The folder exists and `overwrite` is false.
     """
+    import nbformat
+
     chapter = find_chapter(name)
-    declared = chapter_parameters(chapter, chapter_notebook(chapter))
+    notebook = chapter_notebook(chapter)
+    declared = parameters_of(chapter, notebook)
     values = resolve_parameters(chapter, declared, profile=profile, parameters=parameters)
     final = Path(out) if out is not None else Path("out") / name
     refuse_existing(final, overwrite=overwrite)
@@ -120,73 +134,116 @@ def run_chapter(
         folder.mkdir()
         if "out" in declared:
             values["out"] = str(folder)
-        record = RunRecord(folder / "run.json", command=["c2s", "chapters", "run", name, "--profile", profile])
-        record.config.update(values)
-        notebook = _execute(name, values, folder, final, show_progress=show_progress)
-        _forget(notebook, folder, final)
-        _write_page(notebook, folder / f"{name}.html")
+        record = RunRecord(
+            folder / "run.json",
+            command=["c2s", "chapters", "run", name, "--profile", profile],
+            config=values,
+            profile=profile_of(chapter, declared, values),
+        )
+        cell = parameters_cell(chapter, notebook)
+        cell.source = with_values(cell.source, values, name)
+        executed = _execute(chapter, notebook, folder, final, values, show_progress=show_progress)
         if not (folder / "run.json").exists():
             record.finish()
-        for text in (folder / f"{name}.ipynb", folder / "run.json"):
-            text.write_text(text.read_text(encoding="utf-8").replace(str(folder), str(final)), encoding="utf-8")
+        cell = parameters_cell(chapter, executed)
+        cell.source = with_values(cell.source, values | {"out": str(final)}, name)
+        nbformat.write(executed, folder / f"{name}.ipynb")
+        for told in (f"{name}.ipynb", "run.json", FILE):
+            if (folder / told).exists():
+                _name_final_folder(folder / told, folder, final)
+        _write_page(folder / f"{name}.ipynb", folder / f"{name}.html")
     return _collect(name, final)
 
 
-def _execute(name: str, values: dict[str, Any], folder: Path, final: Path, *, show_progress: bool) -> NotebookNode:
+def _execute(
+    chapter: Chapter,
+    notebook: NotebookNode,
+    folder: Path,
+    final: Path,
+    values: Mapping[str, Any],
+    *,
+    show_progress: bool,
+) -> NotebookNode:
     """Execute the chapter into `folder`; on failure keep the notebook as ``FINAL.failed.ipynb``."""
+    import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    written = folder / f"{name}.ipynb"
+    written = folder / f"{chapter.name}.ipynb"
     failed = final.with_name(f"{final.name}.failed.ipynb")
+    nbformat.write(notebook, written)
     try:
-        with warnings.catch_warnings():
-            # Papermill expects an address to end in .ipynb.
-            warnings.filterwarnings("ignore", message="the file is not specified with any extension")
-            notebook = papermill.execute_notebook(
-                SCHEME + name,
-                written,
-                parameters=values,
-                kernel_name="python3",
-                progress_bar=show_progress and sys.stderr.isatty(),
-                extra_arguments=_KERNEL,
-            )
+        executed = papermill.execute_notebook(
+            written,
+            written,
+            kernel_name="python3",
+            progress_bar=show_progress and sys.stderr.isatty(),
+            extra_arguments=_KERNEL,
+        )
     except (PapermillExecutionError, DeadKernelError) as error:
-        if isinstance(error, PapermillExecutionError):
-            what = f"cell {error.exec_count} of chapter {name!r} failed: {error.ename}: {error.evalue}"
+        _name_final_folder(written, folder, final)
+        written.replace(failed)
+        fix = f"open {failed} to see where; it holds the cells executed so far."
+        if isinstance(error, DeadKernelError):
+            problem = f"the kernel that ran chapter {chapter.name!r} died (out of memory?)."
         else:
-            what = f"the kernel that ran chapter {name!r} died (out of memory?)"
-        if written.exists():
-            written.replace(failed)
-        raise ChapterError(what, fix=f"open {failed} to see where; it holds the cells executed so far.") from error
+            # What a chapter stops with is often an error of ours, which says itself how it is mended.
+            said = as_parameters(error.evalue.replace(str(folder), str(final)), values)
+            what, *fixes = said.split(" Fix: ")
+            inner = " ".join(fixes)
+            problem = f"cell {error.exec_count} of chapter {chapter.name!r} failed: {error.ename}: {what}"
+            fix = f"{inner} (The cells executed so far are in {failed}.)" if inner else fix
+        raise ChapterError(problem, fix=fix) from error
     with suppress(FileNotFoundError):
         failed.unlink()
-    return notebook
+    # The cell holds the values already; who looks for them where papermill writes them finds them too.
+    executed.metadata.papermill["parameters"] = dict(values)
+    executed.metadata.papermill["input_path"] = SCHEME + chapter.name
+    return executed
 
 
-def _forget(notebook: NotebookNode, folder: Path, final: Path) -> None:
-    """Fold the injected parameters, and name the final folder where the temporary one stood."""
+def as_parameters(text: str, parameters: Collection[str]) -> str:
+    """Write options of commands that a message names as parameters of a chapter: ``--label X`` as ``-p label X``.
+
+    Options that the chapter has no parameter for stay, and so do those of a whole command that is given.
+    """
+
+    def replaced(option: re.Match[str]) -> str:
+        name = option[1].replace("-", "_")
+        sentence = re.split(r"[.;:] |`|\n", text[: option.start()])[-1]
+        of_command = re.search(r"\bc2s [a-z]", sentence)
+        return f"-p {name}" if name in parameters and name != "out" and not of_command else option[0]
+
+    return re.sub(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)", replaced, text)
+
+
+def _name_final_folder(file: Path, folder: Path, final: Path) -> None:
+    """Name the final folder in all texts of a JSON file where the temporary one stood."""
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace(str(folder), str(final))
+        if isinstance(value, dict):
+            return {key: renamed(inner) for key, inner in value.items()}
+        return [renamed(inner) for inner in value] if isinstance(value, list) else value
+
+    text = file.read_text(encoding="utf-8")
+    indent = 1 if file.suffix == ".ipynb" else 2
+    changed = json.dumps(renamed(json.loads(text)), indent=indent, ensure_ascii=False)
+    file.write_text(changed + "\n", encoding="utf-8")
+
+
+def _write_page(notebook: Path, page: Path) -> None:
     import nbformat
 
-    for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
-        if "injected-parameters" in tags:
-            cell.metadata["tags"] = [*tags, "hide-input"]
-    text = nbformat.writes(notebook).replace(str(folder), str(final))
-    name = f"{notebook.metadata.papermill.input_path.removeprefix(SCHEME)}.ipynb"
-    (folder / name).write_text(text, encoding="utf-8")
-    notebook.update(nbformat.reads(text, as_version=4))
-
-
-def _write_page(notebook: NotebookNode, path: Path) -> None:
     from c2s.chapters.page import chapter_page
 
-    path.write_text(chapter_page(notebook), encoding="utf-8")
+    page.write_text(chapter_page(nbformat.read(notebook, as_version=4)), encoding="utf-8")
 
 
 def _collect(name: str, folder: Path) -> ChapterResult:
-    results = folder / "results.json"
+    results = folder / FILE
     notebook, page, record = folder / f"{name}.ipynb", folder / f"{name}.html", folder / "run.json"
     figures = tuple(sorted((folder / "figures").glob("*"))) if (folder / "figures").is_dir() else ()
     named = {notebook, page, record, results, folder / "figures"}

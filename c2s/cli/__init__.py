@@ -36,6 +36,7 @@ COMMANDS = {
     "scaling": Command("c2s.cli.scaling:app", "Train and measure models of many sizes."),
     "predict": Command("c2s.cli.predict:predict", "Predict with a trained model; writes an .h5ad."),
     "evaluate": Command("c2s.cli.evaluate:evaluate", "Measure a trained model, next to baselines."),
+    "results": Command("c2s.cli.results:results", "Read the results of many runs into one table."),
     "corpus": Command("c2s.cli.corpus:app", "Build, inspect and verify a pretraining corpus."),
     "prompts": Command("c2s.cli.prompts:app", "Show the prompts of the twelve pretraining tasks."),
     "data": Command("c2s.cli.data:app", "List, inspect, fetch and verify datasets."),
@@ -62,7 +63,7 @@ class LazyCommand(typer.core.TyperCommand):
         found = getattr(importlib.import_module(module), attribute)
         if isinstance(found, typer.Typer):
             return typer.main.get_group(found)
-        single = typer.Typer()
+        single = typer.Typer(add_completion=False)
         single.command(self.name)(found)
         return typer.main.get_command(single)
 

@@ -58,6 +58,8 @@ def run(
     parameters: dict[str, str] = {}
     for pair in parameter or []:
         key, _, value = pair.partition("=")
+        if key in parameters:
+            raise typer.BadParameter(f"{key} is given twice; a list is one value: -p {key} a,b.", param_hint="-p")
         parameters[key] = value
     result = run_chapter(
         name, profile=profile, parameters=parameters, out=out, overwrite=overwrite, show_progress=True

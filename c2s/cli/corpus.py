@@ -20,6 +20,7 @@ def corpus() -> None:
 
 @app.command("build")
 def build(
+    context: typer.Context,
     spec: Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="What the corpus is made of; see corpora/.")],
     out: Annotated[Path, typer.Option(help="Folder to build in, or to go on in.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine; default 1.")] = None,
@@ -46,8 +47,12 @@ def build(
         )
     given = load_spec(spec)
     place = out.with_name(f"{out.resolve().name}.run.json")
-    settings = {"specification": str(spec), "out": str(out), "workers": workers or 1, "ray": ray}
-    record = RunRecord(place, config=settings, seeds={"seed": given.seed}).start()
+    record = RunRecord.of_command(
+        context,
+        place,
+        config={"workers": None if ray else workers or 1, "specification": given.model_dump(mode="json")},
+    ).start()
+    record.seeds["seed"] = given.seed
     try:
         report = build_corpus(given, out, workers=workers or 1, ray=ray, overwrite=overwrite)
     except (C2SError, KeyboardInterrupt) as error:
@@ -56,9 +61,8 @@ def build(
             record.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=repr(error))
         raise
     if report.units_done or not place.exists():
-        manifest = out / "manifest.json"
         record.add_data("specification", spec)
-        record.add_data("corpus", manifest, rows=report.rows, tokens=report.tokens, units_done=report.units_done)
+        record.add_corpus(out, rows=report.rows, tokens=report.tokens, units_done=report.units_done)
         record.finish()
     typer.echo(f"{report}{'' if report.units_done else ' (it was complete already)'}")
 

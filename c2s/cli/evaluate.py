@@ -11,6 +11,7 @@ from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[Path, typer.Option(help="Folder of a model that `c2s train` wrote.")],
     data: Annotated[str | None, typer.Option(help="A file or a name [default: the training data].")] = None,
     out: Annotated[
@@ -44,6 +45,7 @@ def evaluate(
     from c2s.plugins import default_host
     from c2s.prediction import evaluate_cells
     from c2s.provenance import RunRecord
+    from c2s.results import ResultsTable
 
     if out is not None:
         refuse_existing(out, overwrite=overwrite)
@@ -55,8 +57,10 @@ def evaluate(
     wanted = _baseline_names(baselines, the_task.baselines if part == "test" else ())
     record = None
     if out is not None:
-        config = {"model": str(model), "data": name, "part": part, "baselines": wanted, "threshold": threshold}
-        record = RunRecord(out / "run.json", config=config, seeds={"seed": seed}).start()
+        record = RunRecord.of_command(
+            context, out / "run.json", config={"data": name, "task": the_task.name, "baselines": wanted}
+        ).start()
+        record.ran_with(trained.model)
     adata = load_dataset(name, **(trained.reading(name) | how_to_read(layer, symbols, strip, normalise)))
     if record is not None:
         record.add_cells(name, adata)
@@ -75,7 +79,12 @@ def evaluate(
     used = adata.uns.get("c2s", {})
     shown = f"{used['source']} (in place of {name})" if "instead_of" in used else name
     if out is not None and record is not None:  # before anything is printed, which may fail
-        result.save(out, overwrite=overwrite)
+        results = ResultsTable(the_task.title, source="c2s evaluate", inputs=record.data)
+        result.save(
+            out,
+            overwrite=overwrite,
+            results=result.fill(results, task=the_task.name, unit=f"examples, {part}", data=name),
+        )
         record.overwrite = True
         record.finish()
     _print(result.table, f"{the_task.title}: {shown}, {part}, {len(result.predictions)} examples")

@@ -12,6 +12,7 @@ from c2s.errors import ConfigError
 
 
 def grpo(
+    context: typer.Context,
     model: Annotated[Path, typer.Option(help="Folder that `c2s train sft` wrote.")],
     data: Annotated[str, typer.Option(help="What it was fine-tuned on: a file or the name of a dataset.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
@@ -76,9 +77,10 @@ def grpo(
             "--rewards", [f"task {task.name!r} names none"], fix="--rewards exact_match, for example."
         )
     wanted = resolve_rewards(names, default_host().rewards)
-    settings: dict[str, Any] = {"model": str(model), "rewards": {w.name: w.weight for w in wanted}}
-    settings |= {"training": config.model_dump(mode="json"), "validation_cells": validation_cells}
-    with RunRecord(out / "run.json", config=settings, seeds={"seed": seed}) as record:
+    training = config.model_dump(mode="json")
+    settings: dict[str, Any] = {"rewards": {w.name: w.weight for w in wanted}, "training": training}
+    settings |= {name: training[name] for name in flags}
+    with RunRecord.of_command(context, out / "run.json", config=settings) as record:
         how = trained.reading(data) | how_to_read(layer, symbols, strip, normalise)
         cells = load_dataset(data, label=trained.options.get("label"), **how)
         result = train_task_grpo(
@@ -92,7 +94,7 @@ def grpo(
             resume=resume,
         )
         record.add_cells(data, cells)
-        record.device = str(result.model.device)
+        record.ran_with(result.model)
     stopped = f", stopped by the guard {result.stopped_by}" if result.stopped_by else ""
     typer.echo(f"Trained {result.steps} steps{stopped}.")
     typer.echo(f"Reward of the answers drawn: {result.rewards[0]:.3f} -> {result.rewards[-1]:.3f}.")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def invert(
+    context: typer.Context,
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="Sentences: what `c2s transform` wrote (.parquet).")
     ],
@@ -32,11 +33,13 @@ def invert(
     run_path = beside(target, "run.json")
     check_target(target, overwrite=overwrite, suffixes=[".h5ad"], inputs=[source])
     check_target(run_path, overwrite=overwrite)
-    record = RunRecord(run_path, overwrite=overwrite, config={"model": model, "chunk_size": chunk_size}).start()
+    record = RunRecord.of_command(context, run_path, overwrite=overwrite).start()
     sentences = CellSentences.read_parquet(source)
     if model is not None:
         fitted = RankExpressionModel.load(model)
+        record.add_data("model", model)
     elif "rank_expression_model" in sentences.provenance:
+        record.config["model"] = f"the one inside {source}"
         fitted = RankExpressionModel.from_json(sentences.provenance["rank_expression_model"], where=str(source))
     else:
         raise SentenceError(

@@ -12,6 +12,7 @@ from c2s.errors import ConfigError
 
 
 def predict(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="IN.h5ad", help="The cells to predict; or gene sets, IN.gmt.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="The same cells with predictions in obs.")],
     model: Annotated[Path, typer.Option(help="Folder of a model that `c2s train` wrote.")],
@@ -48,7 +49,19 @@ def predict(
             given = [f"--{name} was given, and {source} holds cell sentences, not cells" for name in how]
             raise ConfigError("c2s predict", given, fix="leave it out, or give the cells.")
         _table(
-            source, target, model, task, threshold, device, dtype, tokens_per_batch, ray, actors, gpus, overwrite
+            context,
+            source,
+            target,
+            model,
+            task,
+            threshold,
+            device,
+            dtype,
+            tokens_per_batch,
+            ray,
+            actors,
+            gpus,
+            overwrite,
         )
         return
     only = {"--ray": ray, "--actors": actors, "--gpus": gpus or None}
@@ -70,11 +83,12 @@ def predict(
     run_path = beside(target, "run.json")
     check_target(target, overwrite=overwrite, suffixes=CELLS, inputs=[source])
     check_target(run_path, overwrite=overwrite)
-    settings = {"model": str(model), "task": task, "threshold": threshold, "reading": how}
-    record = RunRecord(run_path, config=settings).start()
+    record = RunRecord.of_command(context, run_path).start()
     # The user's own file comes back as it was, with the columns added: neither normalised nor filtered.
     original, cells = read_with_original(source, **how)
     trained, the_task = load_trained(model, task, device=device, dtype=dtype)
+    record.config["task"] = the_task.name
+    record.ran_with(trained.model)
     predictions = predict_cells(
         trained,
         the_task,
@@ -86,7 +100,7 @@ def predict(
     column = the_task.output_column
     write_predictions(original, predictions, column)
     write_cells(original, target, overwrite=overwrite)
-    record.add_data("cells", source)
+    record.add_data("cells", source, cells=cells.n_obs)
     record.overwrite = overwrite
     record.finish()
     counts = original.obs[column].value_counts()
@@ -97,6 +111,7 @@ def predict(
 
 
 def _table(
+    context: typer.Context,
     source: Path,
     target: Path,
     model: Path,
@@ -115,9 +130,9 @@ def _table(
     from c2s.distributed import predict_table
     from c2s.provenance import RunRecord
 
-    settings = {"model": str(model), "task": task, "threshold": threshold, "ray": ray, "actors": actors}
-    record = RunRecord(target / "run.json", config=settings).start()
+    record = RunRecord.of_command(context, target / "run.json").start()
     _, the_task = load_trained(model, task, device="cpu")
+    record.config["task"] = the_task.name
     found = predict_table(
         model,
         source,

@@ -19,29 +19,32 @@ def scaling() -> None:
 
 @app.command("run")
 def run(
+    context: typer.Context,
     grid: Grid,
     out: Annotated[Path, typer.Option(help="Folder of the results; a stopped grid goes on in it.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
-    """Run a grid: results.parquet (every sample), runs.csv, fits.csv and scaling.svg in the folder."""
+    """Run a grid: results.json, runs.csv, fits.csv, scaling.svg and results.parquet (every sample)."""
     import matplotlib as mpl
 
     from c2s.files import atomic_output
     from c2s.provenance import RunRecord
-    from c2s.scaling import fit_results, load_grid, run_grid
+    from c2s.results import FILE
+    from c2s.scaling import fit_results, load_grid, run_grid, tidy_results
     from c2s.scaling.figure import scaling_figure
 
     given = load_grid(grid)
-    record = RunRecord(
-        out.with_name(f"{out.resolve().name}.run.json"),
-        config=given.model_dump(mode="json"),
-        seeds={f"seed {seed}": seed for seed in given.seeds},
+    record = RunRecord.of_command(
+        context, out.with_name(f"{out.resolve().name}.run.json"), config=given.model_dump(mode="json")
     )
+    record.seeds["seeds"] = list(given.seeds)
     with record:
         results = run_grid(given, out, device=device)
+        data = record.add_corpus(results.corpus)
         fits = fit_results(results)
         with atomic_output(out / "fits.csv", overwrite=True) as temporary:
             fits.to_csv(temporary, index=False)
+        tidy_results(results, fits, inputs=record.data, data=data).to_json(out / FILE)
         mpl.use("agg")
         with atomic_output(out / "scaling.svg", overwrite=True) as temporary:
             scaling_figure(results).savefig(temporary)
@@ -49,7 +52,8 @@ def run(
     columns = ["way", "task", "metric", "first", "last", "exponent", "monotone", "n"]
     typer.echo(shown[columns].to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     typer.echo(
-        f"Results: {out / 'results.parquet'}, {out / 'runs.csv'}, {out / 'fits.csv'}, {out / 'scaling.svg'}"
+        f"Results: {out / FILE}, {out / 'results.parquet'}, {out / 'runs.csv'}, {out / 'fits.csv'}, "
+        f"{out / 'scaling.svg'}"
     )
 
 

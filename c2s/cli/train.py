@@ -25,6 +25,7 @@ def train() -> None:
 
 @app.command("sft")
 def sft(
+    context: typer.Context,
     task: Annotated[str, typer.Option(help="Registered task; see `c2s plugins list`.")],
     data: Annotated[str, typer.Option(help="A file of cells, or of gene sets (.gmt), or the name of a dataset.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
@@ -97,15 +98,16 @@ def sft(
     shape = {key: chosen.pop(key) for key in list(chosen) if key in TinyConfig.model_fields}
     config = SFTConfig.of(chosen | by_owner["training"])
     tiny = TinyConfig.of(**shape | by_owner["tiny"]) if model == "tiny" else None
-    settings = {"task": task, "options": made.options(), "model": model, "top_k": top_k, "profile": profile}
-    settings |= {
-        "data": data,
-        "reading": how,
-        "training": config.model_dump(mode="json"),
+    training = config.model_dump(mode="json")
+    settings: dict[str, Any] = {
+        "options": made.options(),
+        "training": training,
         "tiny": tiny.model_dump(mode="json") if tiny else None,
     }
+    settings |= {"top_k": top_k, "label": made.options().get("label", label)}
+    settings |= {name: training[name] for name in flags}
     main = os.environ.get("RANK", "0") == "0"
-    with RunRecord(out / "run.json" if main else None, config=settings, seeds={"seed": seed}) as record:
+    with RunRecord.of_command(context, out / "run.json" if main else None, config=settings) as record:
         cells = load_dataset(data, label=label, **how)
         trained = train_task(
             cells,
@@ -124,13 +126,15 @@ def sft(
             resume=resume,
         )
         record.add_cells(data, cells, sentences=trained.task_model.data["checksum"])
-        record.device = str(trained.model.device)
+        record.config |= dict.fromkeys(("genes", "top_k"), trained.task_model.top_k)
+        record.ran_with(trained.model)
     if main:
         _report(trained, made)
 
 
 @app.command("pretrain")
 def pretrain(
+    context: typer.Context,
     corpus: Annotated[Path, typer.Option(help="Folder that `c2s corpus build` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
     model: Annotated[str, typer.Option(help="tiny, a preset, a folder, or a downloaded hub id.")] = "tiny",
@@ -165,9 +169,11 @@ def pretrain(
     given = {key: value for key, value in flags.items() if value is not None}
     config = type(DEFAULTS).of(DEFAULTS.model_dump() | given | {"loss": loss, "seed": seed} | more["training"])
     tiny = TinyConfig.of(**more["tiny"]) if more["tiny"] else None
-    settings = {"corpus": str(corpus), "model": model, "tasks": task, "training": config.model_dump(mode="json")}
+    training = config.model_dump(mode="json")
+    settings: dict[str, Any] = {"training": training, "tiny": tiny.model_dump(mode="json") if tiny else None}
+    settings |= {name: training[name] for name in flags}
     main = os.environ.get("RANK", "0") == "0"
-    with RunRecord(out / "run.json" if main else None, config=settings, seeds={"seed": seed}) as record:
+    with RunRecord.of_command(context, out / "run.json" if main else None, config=settings) as record:
         trained = pretrain_corpus(
             corpus,
             out=out,
@@ -181,8 +187,8 @@ def pretrain(
             device=device,
             resume=resume,
         )
-        record.add_data("corpus", corpus / "manifest.json")
-        record.device = str(trained.model.device)
+        record.add_corpus(corpus)
+        record.ran_with(trained.model)
     if not main:
         return
     last = next(line for line in reversed(trained.history) if "loss" in line)

@@ -11,6 +11,7 @@ from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
 
 
 def transform(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="IN", help="Cells (.h5ad, .zarr, .h5 of 10x, .loom, .csv).")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The .parquet file to write.")],
     genes: Annotated[int | None, typer.Option(help="Genes to keep of each cell [default: all].")] = None,
@@ -46,18 +47,7 @@ def transform(
         check_target(path, overwrite=overwrite)
     if genes is not None and genes < 1:
         raise ConfigError("c2s transform", [f"--genes {genes} is below 1"], fix="pass --genes 200, say.")
-    record = RunRecord(
-        run_path,
-        config={"genes": genes, "layer": layer, "symbols": symbols, "tie_break": tie_break, "uppercase": uppercase}
-        | {
-            "strip": strip,
-            "normalise": normalise,
-            "min_genes": min_genes,
-            "min_cells": min_cells,
-            "chunk_size": chunk_size,
-        },
-        seeds={"seed": seed},
-    ).start()
+    record = RunRecord.of_command(context, run_path).start()
     backed = not (min_genes or min_cells)
     adata = read_cells(
         source,
@@ -89,7 +79,8 @@ def transform(
             sink.finish(stream.vocabulary(), provenance)
         if model:
             fitted.save(model_path, overwrite=overwrite)
-    record.add_data("cells", source)
+    told = {key: adata.uns["c2s"][key] for key in ("matrix_kind", "done")}
+    record.add_data("cells", source, cells=stream.n_cells, **told)
     record.overwrite = overwrite
     record.finish()
     typer.echo(f"{stream.n_cells} cells ({adata.uns['c2s']['matrix_kind']}) -> {target}")

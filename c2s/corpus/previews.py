@@ -55,6 +55,8 @@ def preview(
     data: str,
     *,
     columns: Mapping[str, str | dict[str, str]] | None = None,
+    symbols: str | None = None,
+    layer: str | None = None,
     genes: int = 20,
     cells: tuple[int, int] = (3, 3),
     seed: int = 0,
@@ -71,6 +73,8 @@ def preview(
         Name of a dataset or of a gene set collection, or a path.
     columns
         Standard columns that the dataset does not map itself, see `c2s.corpus.spec.DatasetSpec`.
+    symbols, layer
+        As for `c2s.read_cells`.
     genes
         Genes of a cell at most.
     cells
@@ -90,7 +94,8 @@ def preview(
         The data lack a column that the task needs, or no donor has enough cells in a tissue.
     """
     try:
-        return _preview(task, data, dict(columns or {}), genes, cells, seed, templates, conditions)
+        reading = {"columns": dict(columns or {}), "symbols": symbols, "layer": layer}
+        return _preview(task, data, reading, genes, cells, seed, templates, conditions)
     finally:
         close_cells()
 
@@ -98,7 +103,7 @@ def preview(
 def _preview(
     task: str,
     data: str,
-    columns: dict[str, str | dict[str, str]],
+    reading: dict[str, Any],
     genes: int,
     cells: tuple[int, int],
     seed: int,
@@ -113,7 +118,7 @@ def _preview(
         return _of_gene_sets(plan, chosen, genes)
     is_path = data.endswith((".h5ad", ".zarr")) or "/" in data
     dataset: dict[str, Any] = {"name": "data", "path": data} if is_path else {"name": data}
-    plan = plan_corpus(make_spec(datasets=[{**dataset, "columns": columns}], **common, missing="skip"))
+    plan = plan_corpus(make_spec(datasets=[{**dataset, **reading}], **common, missing="skip"))
     source = plan.sources[0]
     if chosen.kind == "cell":
         return _of_cells(plan, source, chosen)

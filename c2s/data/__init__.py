@@ -14,6 +14,7 @@ _PUBLIC = {
     "MatrixKind": "c2s.sentences.matrix_kind",
     "STANDARD_COLUMNS": "c2s.data.manifest",
     "Store": "c2s.data.store",
+    "cells_checksum": "c2s.data.checksums",
     "dataset_of_manifest": "c2s.data.catalogue",
     "find_manifest": "c2s.data.catalogue",
     "GeneSets": "c2s.data.gene_sets",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         find_manifest as find_manifest,
         manifests as manifests,
     )
+    from c2s.data.checksums import cells_checksum as cells_checksum
     from c2s.data.collections import read_abstracts as read_abstracts
     from c2s.data.datasets import load_dataset as load_dataset
     from c2s.data.gene_sets import GeneSets as GeneSets, read_gmt as read_gmt

@@ -13,6 +13,7 @@ import pandas as pd
 
 from c2s.data.claims import refuse_false_claims
 from c2s.data.manifest import STANDARD_COLUMNS, Constant, Manifest
+from c2s.data.mirror import sum_of
 from c2s.data.opened import obs_columns
 from c2s.data.read import read_cells
 from c2s.data.store import DatasetUnavailable, Store, store
@@ -204,10 +205,10 @@ def _read_cells(wanted: Manifest, used: Manifest, paths: dict[str, Path]) -> Ann
             fix="c2s.data.load_manifest reads it.",
         ) from None
     adata = reader(used, paths)
-    sums = {file.name: file.sha256 for file in used.files}
     cells = used.with_role("cells")
-    stated = sums.get(cells.name) if cells else None
-    adata.uns["c2s"] |= {"source": used.name} | ({"sha256": stated} if stated else {})
+    # A simulation has no file to compare with: its file's bytes depend on the libraries that wrote it.
+    known = (cells.sha256 or sum_of(paths[cells.name])) if cells else None
+    adata.uns["c2s"] |= {"source": used.name} | ({"sha256": known} if known else {})
     if used.simulated:
         adata.uns["c2s"]["simulated"] = True
     if used.name != wanted.name:

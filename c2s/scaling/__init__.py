@@ -7,6 +7,7 @@ from c2s.scaling.fit import PowerLaw, fit_power_law, fit_results
 from c2s.scaling.grid import ScalingGrid, Unit, load_grid, make_grid
 from c2s.scaling.plan import plan_grid
 from c2s.scaling.run import ScalingResults, read_results, run_grid
+from c2s.scaling.tidy import tidy_results
 
 __all__ = [
     "PowerLaw",
@@ -21,4 +22,5 @@ __all__ = [
     "read_results",
     "run_grid",
     "scaling_figure",
+    "tidy_results",
 ]

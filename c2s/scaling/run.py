@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from c2s.models.loading import LanguageModel
     from c2s.training.config import SFTConfig
 
+_SPECIFICATIONS = (".yaml", ".yml")
 GRID_FILE, RUNS, RESULTS, RESULT = "grid.json", "runs", "results.parquet", "result.json"
 
 
@@ -50,6 +51,12 @@ class ScalingResults:
     grid: ScalingGrid
     table: pd.DataFrame
     runs: pd.DataFrame
+
+    @property
+    def corpus(self) -> Path:
+        """Folder of the corpus that was read."""
+        source = Path(self.grid.corpus)
+        return self.path / "corpus" if source.suffix in _SPECIFICATIONS else source
 
     def means(self) -> pd.DataFrame:
         """Return the mean over samples of each run, task and metric; with ``n``, the number of samples."""
@@ -159,7 +166,7 @@ def _claim(grid: ScalingGrid, folder: Path) -> None:
 def _corpus(grid: ScalingGrid, folder: Path) -> Corpus:
     """Open the corpus, or build it from its specification."""
     source = Path(grid.corpus)
-    if source.suffix in (".yaml", ".yml"):
+    if source.suffix in _SPECIFICATIONS:
         build_corpus(load_spec(source), folder / "corpus", show_progress=False)
         return open_corpus(folder / "corpus")
     return open_corpus(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from pathlib import Path
 
 import jupytext
@@ -11,8 +12,15 @@ import pytest
 import yaml
 
 import c2s
-from c2s.chapters.catalogue import chapter_notebook, chapter_parameters, find_chapter
+from c2s.chapters.catalogue import (
+    chapter_notebook,
+    chapter_parameters,
+    find_chapter,
+    parameters_cell,
+    parameters_of,
+)
 from c2s.chapters.page import unsupported_markup
+from c2s.chapters.parameters import convert
 from c2s.chapters.profiles import PROFILES, book_folder, shipped_profiles
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -34,7 +42,6 @@ PUBLIC_MODULES = {
     "c2s.models.plan",
     "c2s.plugins",
     "c2s.prediction",
-    "c2s.provenance",
     "c2s.scaling",
     "c2s.sentences",
     "c2s.tasks",
@@ -129,7 +136,49 @@ def test_a_chapter_has_its_parts_in_order(name: str) -> None:
     places = [text.find(part) for part in parts]
     assert -1 not in places, dict(zip(parts, places))
     assert places == sorted(places)
+    assert f'record = start_record("{name}", globals())' in text
     assert "record.finish()" in text
+    assert "record.table(" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_annotated_so_that_papermill_knows_them(name: str) -> None:
+    import papermill
+
+    parameters = parameters_of(find_chapter(name))
+    cell = str(parameters_cell(find_chapter(name), chapter_notebook(find_chapter(name))).source)
+    assert all(isinstance(statement, ast.AnnAssign) for statement in ast.parse(cell).body)
+    for parameter in parameters.values():
+        assert convert(parameter.default, parameter.kind) == parameter.default
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the file is not specified with any extension")
+        known = papermill.inspect_notebook(f"c2s://{name}")
+    assert list(known) == list(parameters)
+    for parameter in known.values():
+        assert parameter["inferred_type_name"] != "None"
+        assert parameter["help"]
+
+
+#: Chapters that read users' cells through `c2s.load_dataset`, and those that build corpora of them.
+LOADING = {"annotation", "cells-as-sentences", "embeddings", "generating-cells", "grpo", "limits"}
+LOADING |= {"models-and-training", "write-your-own-task"}
+BUILDING = {"corpus-and-prompts", "laptop-to-cluster", "scaling"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_chapters_that_read_cells_say_how_files_are_read(name: str) -> None:
+    text = (BOOK / "chapters" / f"{name}.md").read_text()
+    declared = parameters_of(find_chapter(name))
+    reading = {key: declared[key].kind for key in ("symbols", "layer", "normalise") if key in declared}
+    files = {"symbols": "str | None", "layer": "str | None"}
+    if name in LOADING:
+        assert reading == files | {"normalise": "str"}
+        assert text.count("load_dataset(") == len(re.findall(r"load_dataset\([^\n]*\*\*record\.reading\(", text))
+    elif name in BUILDING:
+        assert reading == files
+        assert "record.corpus_source(" in text
+    else:
+        assert reading == {}  # gene sets, and the one dataset that comes along
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,8 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+import c2s
 from c2s import provenance
+from c2s.data import cells_checksum, find_manifest
+from c2s.data.store import store
 from c2s.errors import InputFileError
 from c2s.provenance import RunRecord, checksum
 from c2s.testing import simulated_cells
@@ -136,3 +141,71 @@ def test_keeping_a_record_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_cells_without_a_file_are_recorded_with_a_checksum_of_what_they_hold() -> None:
+    adata = simulated_cells(12)
+    record = RunRecord()
+    record.add_cells("made here", adata)
+    entry = record.data[0]
+    assert entry["sha256"] == cells_checksum(simulated_cells(12))
+    assert entry["sha256_of"] == "cells"
+
+
+def test_the_checksum_of_cells_follows_their_content_and_not_their_storage() -> None:
+    adata = simulated_cells(12)
+    first = cells_checksum(adata)
+    dense = adata.copy()
+    dense.X = dense.X.toarray()
+    dense.obs["cell_type"] = dense.obs["cell_type"].astype(str)
+    assert cells_checksum(dense) == first
+    changed = []
+    for change in ("value", "label", "cell", "gene", "order"):
+        other = adata.copy()
+        if change == "value":
+            other.X.data[0] += 1
+        elif change == "label":
+            other.obs["cell_type"] = ["other", *other.obs["cell_type"].astype(str)[1:]]
+        elif change == "cell":
+            other.obs_names = ["other", *other.obs_names[1:]]
+        elif change == "gene":
+            other.var_names = ["OTHER", *other.var_names[1:]]
+        else:
+            other = other[::-1].copy()
+        changed.append(cells_checksum(other))
+    assert len({first, *changed}) == 6
+
+
+def test_datasets_that_come_with_a_package_are_recorded_with_the_sum_of_their_file() -> None:
+    record = RunRecord()
+    record.add_cells("pbmc68k_reduced", c2s.load_dataset("pbmc68k_reduced"))
+    file = store().path(find_manifest("pbmc68k_reduced"))
+    assert record.data[0]["sha256"] == checksum(file)
+    assert "sha256_of" not in record.data[0]
+
+
+def test_the_record_of_a_command_holds_every_option_as_it_was_resolved(tmp_path: Path) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def made(
+        context: typer.Context,
+        source: str,
+        genes: int | None = None,
+        seed: int = 3,
+        profile: str = "laptop",
+        out: Path = tmp_path / "run.json",
+    ) -> None:
+        RunRecord.of_command(context, out, config={"genes": 200, "more": "x"}).start().finish()
+
+    assert CliRunner().invoke(app, ["cells.h5ad"]).exit_code == 0
+    value = json.loads((tmp_path / "run.json").read_text())
+    assert value["config"] == {
+        "source": "cells.h5ad",
+        "genes": 200,
+        "seed": 3,
+        "profile": "laptop",
+        "out": str(tmp_path / "run.json"),
+        "more": "x",
+    }
+    assert (value["seeds"], value["profile"]) == ({"seed": 3}, "laptop")

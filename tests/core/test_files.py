@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 
 import pytest
+from hypothesis import given, strategies as st
 
 from c2s.errors import OutputError
-from c2s.files import atomic_output
+from c2s.files import atomic_output, short_names
 
 
 def everything(folder):
@@ -75,3 +76,31 @@ def test_an_unwritable_place_is_named(tmp_path):
 def test_other_system_errors_pass_through(tmp_path):
     with pytest.raises(ConnectionError), atomic_output(tmp_path / "a"):
         raise ConnectionError("elsewhere")
+
+
+@pytest.mark.parametrize(
+    "names, short",
+    [
+        (["pbmc68k_reduced"], ["pbmc68k_reduced"]),
+        (["x/PBMC, day 3.h5ad", "y/atlas.zarr"], ["PBMC, day 3", "atlas"]),
+        (["a/model", "b/model", "c/other"], ["a/model", "b/model", "other"]),
+        (["/x/a/model", "/y/a/model"], ["x/a/model", "y/a/model"]),
+        (["cells.h5ad", "cells.zarr"], ["cells.h5ad", "cells.zarr"]),
+        (["a/cells.h5ad", "b/cells.h5ad", "a/cells.zarr"], ["cells.h5ad", "b/cells", "cells.zarr"]),
+        (["kang", "kang.h5ad"], ["kang", "kang.h5ad"]),
+        (["pythia-1.4b", "org/pythia-1.4b"], ["pythia-1.4b", "org/pythia-1.4b"]),
+        (["model", "./model"], ["model", "model-2"]),
+        (["a/m/x", "b/m/x", "m-x"], ["a/m/x", "b/m/x", "m-x"]),
+        (["Model", "model"], ["Model", "model-2"]),
+    ],
+)
+def test_short_names_stay_apart_also_as_names_of_files(names, short):
+    assert short_names(names) == dict(zip(names, short))
+    assert len({name.replace("/", "-").casefold() for name in short}) == len(names)
+
+
+@given(st.lists(st.text("ab./_-", min_size=1, max_size=6), unique=True, max_size=8))
+def test_any_names_stay_apart(names):
+    short = short_names(names)
+    assert list(short) == names
+    assert len({name.replace("/", "-").replace("_", "-").casefold() for name in short.values()}) == len(names)

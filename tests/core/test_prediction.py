@@ -22,6 +22,7 @@ from c2s.evaluation import baseline_predictions, evaluate_task, majority_predict
 from c2s.inference.predict import PREDICTION_SCHEMA
 from c2s.models import TinyConfig
 from c2s.prediction import evaluate_cells, known_words, predict_cells
+from c2s.results import ResultsTable
 from c2s.splits import split_cells
 from c2s.tasks import Baseline
 from c2s.training import SFTConfig, TaskModel, train_task
@@ -348,7 +349,12 @@ def test_an_evaluation_by_hand_and_its_files(tmp_path):
     result.save(tmp_path / "r")
     saved = json.loads((tmp_path / "r" / "results.json").read_text())
     assert saved["note"] == "by hand"
-    assert [row["value"] for row in saved["rows"]] == [0.75, 0.5]
+    assert [row["value"] for row in saved["rows"]] == [0.75, 0.5, *result.extra.values()]
+    table = ResultsTable.from_json(tmp_path / "r" / "results.json")
+    assert [(row.predictor, row.metric, row.n) for row in table][:2] == [
+        ("language model", "accuracy", 4),
+        ("always x", "accuracy", 4),
+    ]
     assert pq.read_table(tmp_path / "r" / "predictions.parquet").equals(result.predictions)
     confusion = pd.read_csv(tmp_path / "r" / "confusion.csv", index_col=0)
     assert confusion.loc["x", "y"] == 1

@@ -46,7 +46,8 @@ def test_a_build_leaves_a_record_beside_its_folder_and_begins_again_when_told_to
     assert run(capsys, *command)[0] == 0
     record = json.loads(file.read_text())
     assert record["status"] == "finished" and record["seeds"] == {"seed": 0}
-    assert [entry["name"] for entry in record["data"]] == ["specification", "corpus"]
+    assert [entry["name"] for entry in record["data"]] == ["specification", "corpus", "a", "b"]
+    assert all(len(entry["sha256"]) == 64 for entry in record["data"])
     assert not list(out.glob("*run.json"))
     before = file.read_bytes()
     code, text, _ = run(capsys, *command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
 
 
 def embed(
+    context: typer.Context,
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="Cells (.h5ad, .zarr), or texts, one a line (.txt).")
     ],
@@ -62,10 +64,13 @@ def embed(
     key = key or "X_c2s"
     run_path = target.with_suffix(".run.json")
     refuse_existing(run_path, overwrite=overwrite)
-    config = {"reading": how, "model": model, "template": template, "genes": genes, "samples": samples, "key": key}
-    record = RunRecord(run_path, config=config, seeds={"seed": seed}, overwrite=overwrite).start()
+    if samples is not None:
+        cells = cells or "5-20"
+    record = RunRecord.of_command(
+        context, run_path, config={"key": key, "cells": cells}, overwrite=overwrite
+    ).start()
     place = {"device": device, "dtype": dtype}
-    usual = {"tokens_per_batch": tokens_per_batch, "overwrite": overwrite, **place}
+    usual = {"tokens_per_batch": tokens_per_batch, "overwrite": overwrite, "record": record, **place}
     if texts:
         found = embed_texts_file(source, target, model, **usual)  # type: ignore[arg-type]
         told = f"{found.n_obs} texts x {found.n_vars} dimensions -> {target}"
@@ -76,7 +81,7 @@ def embed(
             target,
             model,
             within=columns,
-            n_cells=_range(cells or "5-20"),
+            n_cells=_range(str(cells)),
             template=template,
             top_k=genes,
             reading=how,
@@ -102,6 +107,7 @@ def embed(
 
 
 def embedding_report(
+    context: typer.Context,
     data: Annotated[str, typer.Argument(help="Name of a dataset, or a file of cells, with donors.")],
     out: Annotated[Path, typer.Option(help="Folder for the tables; must not exist.")],
     model: Annotated[
@@ -127,44 +133,40 @@ def embedding_report(
 ) -> None:
     """Compare embedders: labels carried to unseen donors, silhouettes, and cells finding their pseudo-bulk sample.
 
-    Writes OUT/embeddings.csv, OUT/cells.parquet, OUT/pairs.parquet and OUT/run.json.
+    Writes OUT/results.json, OUT/cells.parquet, OUT/pairs.parquet and OUT/run.json.
     """
     from c2s import default_host, load_dataset
     from c2s.errors import ConfigError
-    from c2s.files import atomic_output, refuse_existing
+    from c2s.files import atomic_output, refuse_existing, short_names
     from c2s.provenance import RunRecord
+    from c2s.results import FILE, ResultsTable
     from c2s_embedding.bulk import pseudo_bulk
     from c2s_embedding.compare import compare_embedders
     from c2s_embedding.files import Reader
 
     refuse_existing(out)
     wanted = [name for name in map(str.strip, embedders.split(",")) if name]
-    names = [*wanted, *(Path(name).name for name in model or [])]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    # An embedder and a folder of its name are two things.
+    models = [f"./{name}" if name in wanted else name for name in model or []]
+    places = [*wanted, *(os.path.realpath(name) for name in models)]
+    if twice := [name for i, name in enumerate([*wanted, *models]) if places[i] in places[:i]]:
         raise ConfigError(
-            "c2s embedding-report",
-            [f"{name!r} is the name of two that are compared" for name in twice],
-            fix="leave one out, or give the model's folder another name.",
+            "c2s embedding-report", [f"{name!r} is given twice" for name in twice], fix="leave one out."
         )
+    shown = short_names([*wanted, *models])
     options = _embedder_options(option or [], wanted)
-    settings: dict[str, object] = {
-        "embedders": embedders,
-        "model": model or [],
-        "label": label,
-        "donor": donor,
-        "batch": batch,
-    }
-    settings |= {"genes": genes, "cells": cells, "max_cells": max_cells, "n_bootstrap": n_bootstrap}
-    record = RunRecord(config=settings, seeds={"seed": seed}).start()
+    record = RunRecord.of_command(context).start()
     adata = load_dataset(data, label=label, **how_to_read(layer, symbols, strip, normalise))
     record.add_cells(data, adata)
     host = default_host()
     chosen = {name: host.embedders.get(name) for name in wanted}
     by = (donor, label, batch) if batch else (donor, label)
-    readers = {Path(name).name: Reader(name, top_k=genes) for name in model or []}
+    readers = {shown[name]: Reader(name, top_k=genes) for name in models}
     if readers:
         samples = pseudo_bulk(adata, by=by)
         record.config["wordings"] = {name: one.settle(adata, samples).wording for name, one in readers.items()}
+        record.config["genes"] = {name: one.genes for name, one in readers.items()}
+        record.config["models"] = {shown[name]: name for name in models}
 
     def fit_by(name: str) -> Any:
         return lambda train, seed: chosen[name].fitted(train, seed=seed, **options[name])
@@ -177,9 +179,14 @@ def embedding_report(
         adata, fits, label=label, donor=donor, by=by, n_cells=cells, max_cells=max_cells, seed=seed
     )
     table = report.summary(n_bootstrap=n_bootstrap, seed=seed)
+    results = ResultsTable("Embedders side by side", source="c2s embedding-report", inputs=record.data)
+    for embedder, measure, value, low, high, n in table.itertuples(index=False):
+        unit = "pairs" if str(measure).startswith("foscttm") else "cells"
+        numbers = {"low": low, "high": high, "n": n}
+        results.add(measure, value, predictor=embedder, unit=unit, data=data, note=report.note, **numbers)
     with atomic_output(out) as temporary:
         temporary.mkdir()
-        table.to_csv(temporary / "embeddings.csv", index=False)
+        results.to_json(temporary / FILE)
         report.cells.to_parquet(temporary / "cells.parquet")
         report.pairs.to_parquet(temporary / "pairs.parquet")
         (temporary / "run.json").write_text(record.finish().to_json())

@@ -28,6 +28,8 @@ from c2s_embedding.vectors import TOP_K, cell_prompts, embed_samples
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from c2s.provenance import RunRecord
+
 #: Cells whose vectors are written down together; what a kill loses at most.
 BLOCK = 1024
 #: Says that a model folder was trained on a task, and how it was asked.
@@ -51,6 +53,7 @@ def embed_file(
     overwrite: bool = False,
     show_progress: bool = True,
     on_wording: Callable[[str], None] | None = None,
+    record: RunRecord | None = None,
 ) -> AnnData:
     """Embed every cell of a file and write the file again with the vectors in ``obsm``.
 
@@ -85,6 +88,8 @@ def embed_file(
         Show progress.
     on_wording
         Told the name of the prompt, before the first cell is embedded.
+    record
+        Told the same, and ``genes`` and the model's device and dtype, as they were found out.
 
     Returns
     -------
@@ -116,6 +121,9 @@ def embed_file(
     prompts = reader.prompts(cells)
     if on_wording is not None:
         on_wording(reader.wording)
+    if record is not None:
+        record.config |= {"wording": reader.wording, "genes": reader.genes}
+        record.ran_with(reader.model)
     vectors = _resumable(reader.model, prompts, final, block, tokens_per_batch, show_progress)
     # The user's own file comes back as it was, with the vectors added: neither normalised nor filtered.
     original.obsm[key] = vectors
@@ -140,8 +148,11 @@ def embed_samples_file(
     tokens_per_batch: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
+    record: RunRecord | None = None,
 ) -> AnnData:
     """Embed samples of cells of a file, see `c2s_embedding.embed_samples`; write them as samples x dimensions.
+
+    `record` is told the settings as they were found out.
 
     Raises
     ------
@@ -151,13 +162,18 @@ def embed_samples_file(
     final = Path(target)
     check_target(final, overwrite=overwrite, suffixes=CELLS, inputs=[Path(source)])
     cells = read_cells(source, **(reading or {}))
+    loaded = load_model(model, device=device, dtype=dtype)
+    top_k = 50 if top_k is None else top_k
+    if record is not None:
+        record.config["genes"] = top_k
+        record.ran_with(loaded)
     found = embed_samples(
-        load_model(model, device=device, dtype=dtype),
+        loaded,
         cells,
         within=within,
         n_cells=n_cells,
         template=template,
-        top_k=50 if top_k is None else top_k,
+        top_k=top_k,
         seed=seed,
         tokens_per_batch=tokens_per_batch,
         show_progress=show_progress,
@@ -176,8 +192,11 @@ def embed_texts_file(
     tokens_per_batch: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
+    record: RunRecord | None = None,
 ) -> AnnData:
     """Embed each line of a text file; write texts x dimensions, with the line in ``obs["text"]``.
+
+    `record` is told the settings as they were found out.
 
     Raises
     ------
@@ -201,6 +220,8 @@ def embed_texts_file(
     if not texts:
         raise InputFileError(f"{source} holds no text.", fix="write one text a line.")
     loaded = load_model(model, device=device, dtype=dtype)
+    if record is not None:
+        record.ran_with(loaded)
     vectors = embed(loaded, texts, tokens_per_batch=tokens_per_batch, show_progress=show_progress)
     found = AnnData(vectors, obs=pd.DataFrame({"text": texts}, index=[f"text{i}" for i in range(len(texts))]))
     write_cells(found, final, overwrite=overwrite)
@@ -257,6 +278,15 @@ class Reader:
         """Name of the prompt that is used now."""
         return self._template.name if self._task is None else self._task.templates[0].name
 
+    @property
+    def genes(self) -> int | None:
+        """Most genes of a sentence, as it is used now."""
+        return self.top_k if self._task is not None else self._own_genes
+
+    @property
+    def _own_genes(self) -> int:
+        return TOP_K if self.top_k is None else self.top_k
+
     def settle(self, *cells: AnnData) -> Reader:
         """Leave the task's question for good if it cannot be put about all of these; return the reader.
 
@@ -285,8 +315,7 @@ class Reader:
             if asked is not None:
                 return asked
             self._task = None
-        top_k = TOP_K if self.top_k is None else self.top_k
-        records = cell_prompts(cells, template=self._template, top_k=top_k)
+        records = cell_prompts(cells, template=self._template, top_k=self._own_genes)
         return [self._template.render(record) for record in records]
 
     def __call__(self, cells: AnnData) -> npt.NDArray[np.float32]:

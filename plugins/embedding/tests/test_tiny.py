@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 import c2s
 from c2s.errors import ConfigError
 from c2s.models import TinyConfig
+from c2s.provenance import checksum
+from c2s.results import ResultsTable
 from c2s.testing import simulated_cells
 
 if TYPE_CHECKING:
@@ -163,9 +166,10 @@ def test_the_report_from_the_command_line(cells: AnnData, model: Path, tmp_path:
         "60",
     )
     assert "Two halves of the donors" in told
-    table = pd.read_csv(out / "embeddings.csv")
-    assert set(table["embedder"]) == {"pca", "hvg", "model"}
-    assert (table["value"].between(0, 1)).all()
+    table = ResultsTable.from_json(out / "results.json")
+    assert {row.predictor for row in table} == {"pca", "hvg", "model"}
+    assert all(0 <= row.value <= 1 for row in table if row.value is not None)
+    assert {(row.data, row.sha256) for row in table} == {(str(source), checksum(source))}
     assert set(pd.read_parquet(out / "pairs.parquet")["embedder"]) == {"pca", "hvg", "model"}
     recorded = json.loads((out / "run.json").read_text())
     assert (recorded["status"], recorded["data"][0]["name"]) == ("finished", str(source))
@@ -187,8 +191,24 @@ def test_the_report_asks_a_trained_model_as_c2s_embed_does(cells: AnnData, tmp_p
     run("embedding-report", str(source), "--out", str(out), "--model", str(trained), *common)
     recorded = json.loads((out / "run.json").read_text())
     assert recorded["config"]["wordings"] == {"trained": ways[0].name}
-    with pytest.raises(ConfigError, match="'trained' is the name of two"):
+    with pytest.raises(ConfigError, match="trained' is given twice"):
         run("embedding-report", str(source), "--out", str(tmp_path / "b"), *["--model", str(trained)] * 2, *common)
+
+
+def test_models_of_one_name_are_told_apart_by_their_folders(
+    cells: AnnData, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells.write_h5ad("cells.h5ad")
+    for folder in ("a/model", "b/model", "pca"):
+        shutil.copytree(model, folder)
+    common = ["--genes", "6", "--cells", "4", "--n-bootstrap", "20", "--max-cells", "40", "--embedders", "pca"]
+    models = ["--model", "a/model", "--model", "b/model", "--model", "pca"]
+    run("embedding-report", "cells.h5ad", "--out", "report", *models, *common)
+    found = {row.predictor for row in ResultsTable.from_json("report/results.json")}
+    assert found == {"pca", "a/model", "b/model", "pca-2"}
+    config = json.loads(Path("report/run.json").read_text())["config"]
+    assert config["models"] == {"a/model": "a/model", "b/model": "b/model", "pca-2": "./pca"}
 
 
 @pytest.mark.parametrize(

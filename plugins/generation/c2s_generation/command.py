@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def generate(
+    context: typer.Context,
     target: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="The cells that are written.")],
     model: Annotated[Path, typer.Option(help="Folder of a model trained on a task of generation.")],
     n: Annotated[int, typer.Option(help="Cells of the condition; samples, for a task of samples.")] = 100,
@@ -82,10 +83,11 @@ def generate(
     check_target(target, overwrite=overwrite, suffixes=CELLS)
     check_target(run_path, overwrite=overwrite)
     conditions = _conditions(condition or [], cell_type=cell_type, tissue=tissue, abstract=abstract)
-    settings = {"model": str(model), "conditions": conditions, "n": n, "genes": genes, "temperature": temperature}
-    settings |= {"top_p": top_p, "constrained": not free, "reading": how}
-    record = RunRecord(run_path, config=settings, seeds={"seed": seed}, overwrite=overwrite).start()
+    settings = {"conditions": conditions, "constrained": not free}
+    record = RunRecord.of_command(context, run_path, config=settings, overwrite=overwrite).start()
     trained, task = _load(model, device)
+    record.ran_with(trained.model)
+    record.config["genes"] = trained.top_k if genes is None else genes
     record.config["cells"] = per_sample = _cells_per_sample(task, cells)
     fitted, names, asked = _expression(trained, task, data, how, inverse, conditions, record)
     record.config["conditions"] = asked
