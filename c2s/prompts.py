@@ -154,8 +154,19 @@ class GeneDropout:
         return any(c in columns and f in shown for c, f in _SHOWN_AS.items())
 
     def __call__(self, record: Mapping[str, Any], rng: np.random.Generator) -> dict[str, object]:
-        """Return a copy of `record` with fewer genes and its prompt rendered again."""
+        """Return a copy of `record` with fewer genes and its prompt rendered again.
+
+        Raises
+        ------
+        PromptError
+            The record holds no sentence.
+        """
         thinned = dict(record)
+        if all(record.get(column) is None for column in _SHOWN_AS):
+            raise PromptError(
+                f"gene dropout finds no sentence in an example of template {record['template']!r}.",
+                fix=f"let it hold {' or '.join(_SHOWN_AS)}, or train without gene dropout.",
+            )
         for column in _SHOWN_AS:
             if isinstance(given := record.get(column), str):
                 thinned[column] = self._thin(given, rng)

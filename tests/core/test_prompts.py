@@ -117,6 +117,11 @@ def test_gene_dropout_drops_the_share_it_says_in_every_cell():
     assert len(set(thinned)) == 3, "each cell loses genes of its own"
 
 
+def test_gene_dropout_leaves_no_example_as_it_is_without_a_word():
+    with pytest.raises(PromptError, match=r"no sentence in an example of template 't/several'.*cell_sentences"):
+        GeneDropout(0.3, [SEVERAL])({"cells": "Cell 1 : A .", "template": "t/several"}, np.random.default_rng(0))
+
+
 def test_gene_dropout_knows_whether_prompts_show_what_it_thins():
     hidden = PromptTemplate("t/hidden", "{label_name} :", "{label}")
     assert GeneDropout(0.3, [hidden, COUNTING]).reaches(["cell_sentence"])
