@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "virtualenv"
@@ -45,6 +46,18 @@ def editable(folders: list[str]) -> list[str]:
     return [word for folder in folders for word in ("-e", folder)]
 
 
+def run_all(session: nox.Session, commands: list[tuple[str, ...]], **env: str) -> None:
+    """Run every command, also after one that fails; fail at the end with the names of those that did."""
+    failed = []
+    for words in commands:
+        try:
+            session.run(*words, env=env)
+        except CommandFailed:
+            failed.append(" ".join(words))
+    if failed:
+        session.error(f"{len(failed)} of {len(commands)} commands failed: {'; '.join(failed)}")
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run the annotation chapter at its default size; leaves everything in out/demo."""
@@ -66,11 +79,10 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *session.posargs, env=ONE_THREAD)
         return
     session.run("coverage", "erase")
-    measured = ("--cov", "--cov-append", "--cov-report=")
-    session.run("pytest", "tests", "-n", "2", "--durations=25", *measured, env=ONE_THREAD)
-    for folder in plugin_folders([]):
-        session.run("pytest", f"{folder}/tests", "-n", "2", *measured, env=ONE_THREAD)
-    session.run("coverage", "report", "--fail-under=90")
+    measured = ("-n", "2", "--cov", "--cov-append", "--cov-report=")
+    plugins = [("pytest", f"{folder}/tests", *measured) for folder in plugin_folders([])]
+    core = ("pytest", "tests", "--durations=25", *measured)
+    run_all(session, [core, *plugins, ("coverage", "report", "--fail-under=90")], **ONE_THREAD)
 
 
 @nox.session
@@ -78,8 +90,7 @@ def plugin_tests(session: nox.Session) -> None:
     """Run the tests of the plugins named after ``--``, or of all."""
     folders = plugin_folders(session.posargs)
     install(session, "-e", ".[models,testing]", *editable(folders), "-r", "tests/requirements.txt")
-    for folder in folders:
-        session.run("pytest", f"{folder}/tests", env=ONE_THREAD)
+    run_all(session, [("pytest", f"{folder}/tests") for folder in folders], **ONE_THREAD)
 
 
 @nox.session
