@@ -29,7 +29,8 @@ def install(session: nox.Session, *packages: str) -> None:
     """Install `packages` at the versions of ``constraints.txt``."""
     # Most of what is installed is never imported: compiling it all ahead would take longer than the rest of it.
     session.install("--no-compile", *CONSTRAINTS, *packages)
-    session.env.update(OFFLINE)
+    # What is imported is compiled once and kept, or every one of the many processes would do it again.
+    session.env.update(OFFLINE, PYTHONDONTWRITEBYTECODE="")
 
 
 def plugin_folders(names: list[str]) -> list[str]:
