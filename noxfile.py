@@ -21,6 +21,21 @@ PLUGINS = sorted(path.parent.name for path in Path("plugins").glob("*/pyproject.
 CHAPTERS = sorted(path.stem for path in Path("book/chapters").glob("*.md"))
 # Two test processes on two cores: more threads than that only get in each other's way.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+# What is rounded elsewhere on another processor: the kernels of OpenBLAS (numpy, scipy), torch, oneDNN and MKL.
+KERNELS = (
+    {
+        "OPENBLAS_CORETYPE": "Haswell",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_CBWR": "AVX2",
+    },
+    {
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_CBWR": "COMPATIBLE",
+    },
+)
 # Nothing here may need the network once pip is done.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
@@ -47,16 +62,17 @@ def editable(folders: list[str]) -> list[str]:
     return [word for folder in folders for word in ("-e", folder)]
 
 
-def run_all(session: nox.Session, commands: list[tuple[str, ...]], **env: str) -> None:
-    """Run every command, also after one that fails; fail at the end with the names of those that did."""
+def run_all(session: nox.Session, commands: list[tuple[str, ...]], *environments: dict[str, str]) -> None:
+    """Run every command in every environment, also after one that fails; fail at the end with all that did."""
     failed = []
-    for words in commands:
-        try:
-            session.run(*words, env=env)
-        except CommandFailed:
-            failed.append(" ".join(words))
+    for environment in environments:
+        for words in commands:
+            try:
+                session.run(*words, env=environment)
+            except CommandFailed:
+                failed.append(f"{environment} {' '.join(words)}")
     if failed:
-        session.error(f"{len(failed)} of {len(commands)} commands failed: {'; '.join(failed)}")
+        session.error("\n".join([f"{len(failed)} failed:", *failed]))
 
 
 @nox.session
@@ -83,7 +99,7 @@ def tests(session: nox.Session) -> None:
     measured = ("-n", "2", "--cov", "--cov-append", "--cov-report=")
     plugins = [("pytest", f"{folder}/tests", *measured) for folder in plugin_folders([])]
     core = ("pytest", "tests", "--durations=25", *measured)
-    run_all(session, [core, *plugins, ("coverage", "report", "--fail-under=90")], **ONE_THREAD)
+    run_all(session, [core, *plugins, ("coverage", "report", "--fail-under=90")], ONE_THREAD)
 
 
 @nox.session
@@ -91,7 +107,21 @@ def plugin_tests(session: nox.Session) -> None:
     """Run the tests of the plugins named after ``--``, or of all."""
     folders = plugin_folders(session.posargs)
     install(session, "-e", ".[models,testing]", *editable(folders), "-r", "tests/requirements.txt")
-    run_all(session, [("pytest", f"{folder}/tests") for folder in folders], **ONE_THREAD)
+    run_all(session, [("pytest", f"{folder}/tests") for folder in folders], ONE_THREAD)
+
+
+@nox.session
+def kernels(session: nox.Session) -> None:
+    """Run all tests, or those named after ``--``, as on two other processors, with one and with two threads."""
+    install(session, "-e", ".[models,book,testing]", *editable(plugin_folders([])), "-r", "tests/requirements.txt")
+    paths = session.posargs or ["tests", *(f"{folder}/tests" for folder in plugin_folders([]))]
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environments = [
+        {**ONE_THREAD, **kernel, **dict.fromkeys(names, threads), "PYTEST_ADDOPTS": f"-n {processes}"}
+        for threads, processes in (("1", 2), ("2", 0))
+        for kernel in KERNELS
+    ]
+    run_all(session, [("pytest", path) for path in paths], *environments)
 
 
 @nox.session
