@@ -38,14 +38,6 @@ def test_order_of_cells_of_genes_and_chunks_change_no_sentence(make_cells, data)
 
 
 @pytest.mark.parametrize("tie_break", TIES)
-def test_splitting_the_matrix_changes_no_sentence(make_cells, tie_break):
-    adata = make_cells(50)
-    whole = by_cell(adata, tie_break=tie_break)
-    parts = by_cell(adata[:20].copy(), tie_break=tie_break) | by_cell(adata[20:].copy(), tie_break=tie_break)
-    assert parts == whole
-
-
-@pytest.mark.parametrize("tie_break", TIES)
 @pytest.mark.parametrize("build", [sp.csc_matrix, sp.csr_array, sp.csc_array, lambda x: x.toarray()])
 def test_layout_of_the_matrix_changes_no_sentence(make_cells, build, tie_break):
     adata = make_cells()
