@@ -87,8 +87,8 @@ def test_counts_normalised_on_the_fly_give_what_scanpy_gives(make_cells, tmp_pat
     backed = c2s.read_cells(tmp_path / "counts.h5ad", backed=True)
     assert by_cell(backed, chunk_size=8) == by_cell(memory)
     models = [c2s.RankExpressionModel.fit(a) for a in (memory, backed)]
-    assert models[0].slope == pytest.approx(models[1].slope, rel=1e-6)
-    assert models[0].r2_test == pytest.approx(models[1].r2_test, rel=1e-6)
+    assert models[0].slope == pytest.approx(models[1].slope, rel=1e-5)
+    assert models[0].r2_test == pytest.approx(models[1].r2_test, rel=1e-5)
 
 
 def test_random_ties_change_with_the_seed_and_the_cell_and_nothing_else(make_cells):
