@@ -138,6 +138,25 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def resolve(session: nox.Session) -> None:
+    """Ask whether Python 3.12 and 3.13 would do: are there wheels of all, and is what is used still there."""
+    install(session, "ruff")
+    extras = {"plugins/annotation": "[celltypist]", "plugins/embedding": "[scib]"}
+    plugins = [f"./{folder}{extras.get(folder, '')}" for folder in plugin_folders([])]
+    everything = (".[models,book,text,metrics,ray,quantised,testing]", *plugins, "-r", "tests/requirements.txt")
+    # Of docrep, which scvi-tools needs, there is no wheel for any Python, and without wheels pip can ask nothing.
+    alone = ("--no-deps", "scvi-tools")
+    asked = ("--dry-run", "--quiet", "--ignore-installed", "--only-binary=:all:", "--target", session.create_tmp())
+    commands: list[tuple[str, ...]] = []
+    for python in ("3.12", "3.13"):
+        pip = ("python", "-m", "pip", "install", *asked, "--python-version", python, *CONSTRAINTS)
+        # The oldest Python of the project does not know type parameters in brackets.
+        target = ("--target-version", f"py{python.replace('.', '')}", "--ignore", "UP046,UP047")
+        commands += [(*pip, *everything), (*pip, *alone), ("ruff", "check", *target, ".")]
+    run_all(session, commands, OFFLINE)
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy --strict, core and plugins."""
     stubs = ("pandas-stubs", "scipy-stubs", "types-PyYAML")
