@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "virtualenv"
@@ -18,8 +19,25 @@ nox.options.error_on_external_run = True
 CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = sorted(path.parent.name for path in Path("plugins").glob("*/pyproject.toml"))
 CHAPTERS = sorted(path.stem for path in Path("book/chapters").glob("*.md"))
-# Two test processes on two cores: more threads than that only get in each other's way.
+# Two test processes on two cores, with the tests of a file in one of them, which then makes what they share once.
+TWO_PROCESSES = ("-n", "2", "--dist", "loadfile")
+# More threads than that only get in each other's way.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+# What is rounded elsewhere on another processor: the kernels of OpenBLAS (numpy, scipy), torch, oneDNN and MKL.
+KERNELS = (
+    {
+        "OPENBLAS_CORETYPE": "Haswell",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_CBWR": "AVX2",
+    },
+    {
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_CBWR": "COMPATIBLE",
+    },
+)
 # Nothing here may need the network once pip is done.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
@@ -28,7 +46,8 @@ def install(session: nox.Session, *packages: str) -> None:
     """Install `packages` at the versions of ``constraints.txt``."""
     # Most of what is installed is never imported: compiling it all ahead would take longer than the rest of it.
     session.install("--no-compile", *CONSTRAINTS, *packages)
-    session.env.update(OFFLINE)
+    # What is imported is compiled once and kept, or every one of the many processes would do it again.
+    session.env.update(OFFLINE, PYTHONDONTWRITEBYTECODE="")
 
 
 def plugin_folders(names: list[str]) -> list[str]:
@@ -43,6 +62,19 @@ def plugin_folders(names: list[str]) -> list[str]:
 def editable(folders: list[str]) -> list[str]:
     """Return pip's arguments to install `folders` in place."""
     return [word for folder in folders for word in ("-e", folder)]
+
+
+def run_all(session: nox.Session, commands: list[tuple[str, ...]], *environments: dict[str, str]) -> None:
+    """Run every command in every environment, also after one that fails; fail at the end with all that did."""
+    failed = []
+    for environment in environments:
+        for words in commands:
+            try:
+                session.run(*words, env=environment)
+            except CommandFailed:
+                failed.append(f"{environment} {' '.join(words)}")
+    if failed:
+        session.error("\n".join([f"{len(failed)} failed:", *failed]))
 
 
 @nox.session
@@ -66,11 +98,10 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *session.posargs, env=ONE_THREAD)
         return
     session.run("coverage", "erase")
-    measured = ("--cov", "--cov-append", "--cov-report=")
-    session.run("pytest", "tests", "-n", "2", "--durations=25", *measured, env=ONE_THREAD)
-    for folder in plugin_folders([]):
-        session.run("pytest", f"{folder}/tests", "-n", "2", *measured, env=ONE_THREAD)
-    session.run("coverage", "report", "--fail-under=90")
+    measured = (*TWO_PROCESSES, "--cov", "--cov-append", "--cov-report=")
+    plugins = [("pytest", f"{folder}/tests", *measured) for folder in plugin_folders([])]
+    core = ("pytest", "tests", "--durations=25", *measured)
+    run_all(session, [core, *plugins, ("coverage", "report", "--fail-under=90")], ONE_THREAD)
 
 
 @nox.session
@@ -78,8 +109,21 @@ def plugin_tests(session: nox.Session) -> None:
     """Run the tests of the plugins named after ``--``, or of all."""
     folders = plugin_folders(session.posargs)
     install(session, "-e", ".[models,testing]", *editable(folders), "-r", "tests/requirements.txt")
-    for folder in folders:
-        session.run("pytest", f"{folder}/tests", env=ONE_THREAD)
+    run_all(session, [("pytest", f"{folder}/tests") for folder in folders], ONE_THREAD)
+
+
+@nox.session
+def kernels(session: nox.Session) -> None:
+    """Run all tests, or those named after ``--``, as on two other processors, with one and with two threads."""
+    install(session, "-e", ".[models,book,testing]", *editable(plugin_folders([])), "-r", "tests/requirements.txt")
+    paths = session.posargs or ["tests", *(f"{folder}/tests" for folder in plugin_folders([]))]
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environments = [
+        {**ONE_THREAD, **kernel, **dict.fromkeys(names, threads), "PYTEST_ADDOPTS": " ".join(processes)}
+        for threads, processes in (("1", TWO_PROCESSES), ("2", ()))
+        for kernel in KERNELS
+    ]
+    run_all(session, [("pytest", path) for path in paths], *environments)
 
 
 @nox.session
@@ -91,6 +135,25 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+
+
+@nox.session
+def resolve(session: nox.Session) -> None:
+    """Ask whether Python 3.12 and 3.13 would do: are there wheels of all, and is what is used still there."""
+    install(session, "ruff")
+    extras = {"plugins/annotation": "[celltypist]", "plugins/embedding": "[scib]"}
+    plugins = [f"./{folder}{extras.get(folder, '')}" for folder in plugin_folders([])]
+    everything = (".[models,book,text,metrics,ray,quantised,testing]", *plugins, "-r", "tests/requirements.txt")
+    # Of docrep, which scvi-tools needs, there is no wheel for any Python, and without wheels pip can ask nothing.
+    alone = ("--no-deps", "scvi-tools")
+    asked = ("--dry-run", "--quiet", "--ignore-installed", "--only-binary=:all:", "--target", session.create_tmp())
+    commands: list[tuple[str, ...]] = []
+    for python in ("3.12", "3.13"):
+        pip = ("python", "-m", "pip", "install", *asked, "--python-version", python, *CONSTRAINTS)
+        # The oldest Python of the project does not know type parameters in brackets.
+        target = ("--target-version", f"py{python.replace('.', '')}", "--ignore", "UP046,UP047")
+        commands += [(*pip, *everything), (*pip, *alone), ("ruff", "check", *target, ".")]
+    run_all(session, commands, OFFLINE)
 
 
 @nox.session

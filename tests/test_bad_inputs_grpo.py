@@ -91,8 +91,6 @@ CASES = [
          lambda d: resolve_rewards("overlap:0", c2s.default_host().rewards)),
     Case("weight no number", e.ConfigError, "the weight of 'overlap' is 'much'", "exact_match:1",
          lambda d: resolve_rewards("overlap:much", c2s.default_host().rewards)),
-    Case("unknown reward", e.RegistryError, "unknown reward 'overlop'. Did you mean 'overlap'", "choose one of",
-         lambda d: resolve_rewards("overlop", c2s.default_host().rewards)),
     Case("prompt longer than the context", e.ContextError,
          "example 'cell-0' has 22 tokens, and with 4 for the answer", "lower max_answer_tokens",
          lambda d: train(d, table=examples(words=22))),
@@ -111,12 +109,6 @@ CASES = [
          lambda d: GRPOConfig.of(temperature=0, epsilom=1)),
     Case("address of a server that is not used", e.ConfigError, "vllm_server needs vllm: server", "it takes",
          lambda d: GRPOConfig.of(vllm_server="http://localhost:8000")),
-    Case("unknown run of the paper", e.ConfigError, "no run 'mine'", "qa, dong, l1000",
-         lambda d: GRPOConfig.paper("mine")),
-    Case("LoRA target that is not there", e.ModelError, "no linear layer 'q_proj'", "auto",
-         lambda d: train(d, lora_rank=2, lora_targets=("q_proj",))),
-    Case("model that is not there", e.ModelError, "no model folder", "a folder",
-         lambda d: train_grpo(str(d / "none"), examples(), rewards=fine, out=d / "out")),
 ]  # fmt: skip
 
 

@@ -118,7 +118,8 @@ class RankExpressionModel:
             `test_fraction` is not in (0, 1), or `top_k` below 1.
         """
         if not 0 < test_fraction < 1:
-            raise ConfigError("RankExpressionModel.fit", [f"test_fraction={test_fraction} is not in (0, 1)"])
+            problem = f"test_fraction={test_fraction} is not in (0, 1)"
+            raise ConfigError("RankExpressionModel.fit", [problem], fix="hold out a share, e.g. 0.2.")
         if top_k is not None and top_k < 1:
             raise ConfigError("RankExpressionModel.fit", [f"top_k={top_k} is below 1"], fix="pass None or more.")
         kind = matrix_kind(adata, layer)

@@ -23,7 +23,7 @@ from c2s.data.catalogue import (
 )
 from c2s.data.loaders import FallbackWarning, available, load_manifest
 from c2s.data.manifest import read_manifest
-from c2s.data.store import DatasetUnavailable, Store, store
+from c2s.data.store import DatasetUnavailable, Store
 from c2s.errors import C2SWarning, RegistryError
 from c2s.hookspecs import hookimpl
 from c2s.plugins import PluginHost
@@ -148,19 +148,6 @@ def test_the_example_of_the_page_is_sound(tmp_path):
 def test_no_two_manifests_share_a_file():
     sums = [file.sha256 for manifest in ALL.values() for file in manifest.files if file.sha256]
     assert len(sums) == len(set(sums))
-
-
-@pytest.mark.mirror
-def test_every_file_of_the_mirror_has_a_manifest_and_verifies(mirror):
-    listed = dict(line.split() for line in (mirror / "SHA256SUMS").read_text().splitlines())
-    stated = {f.sha256: (m, f) for m in ALL.values() for f in m.files if f.sha256}
-    assert set(listed) <= set(stated)
-    assert len(listed) == 25
-    for total, path in listed.items():
-        manifest, file = stated[total]
-        found = store().verify(manifest, file)
-        assert (found.state, found.where) == ("ok", mirror / path)
-        assert file.bytes == (mirror / path).stat().st_size
 
 
 def test_a_name_is_found_or_a_close_one_suggested(manifest_file):

@@ -221,3 +221,5 @@ def test_honest_files_pass_however_strict_the_limit(whole, write, monkeypatch, v
         empty = ad.AnnData(sp.csr_matrix((3, 4), dtype=np.float32))
         refuse_false_claims(write(empty, "empty.zarr"))
         refuse_false_claims(write(empty, "empty.h5ad"))
+    (path.parent / "text.h5ad").write_text("no HDF5")
+    refuse_false_claims(path.parent / "text.h5ad")  # the reader says what it is

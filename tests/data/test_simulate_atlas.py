@@ -150,9 +150,15 @@ def test_an_existing_file_is_kept(tmp_path):
 
 def test_all_problems_of_the_options_are_reported_at_once():
     with pytest.raises(ConfigError) as caught:
-        atlas(n_cells=0, tissues=["blod"], colour="red")
+        atlas(n_cells=0, tissues=["blod"], colour="red", sick_share=2)
     text = str(caught.value)
-    assert "n_cells" in text and "'blod'" in text and "unknown option 'colour'" in text and "lymph node" in text
+    assert (
+        "n_cells" in text
+        and "sick_share" in text
+        and "'blod'" in text
+        and "unknown option 'colour'" in text
+        and "lymph node" in text
+    )
     with pytest.raises(ConfigError, match="chunk must be 1 or more"):
         write_atlas("never.h5ad", 10, chunk=0)
 

@@ -150,6 +150,8 @@ class TestCytokines:
             "one cell type or more",
         ):
             assert words in text
+        with pytest.raises(ConfigError, match="no cytokine 'IL-99'; there are IFN-beta"):
+            cytokines(synergy={"TNF+IL-99": 0})
 
 
 @pytest.fixture(scope="module")
@@ -246,3 +248,5 @@ class TestScreen:
         text = str(caught.value)
         for words in ("n_inert", "one dose or more", "'osteocyte'", "unknown option 'potency'"):
             assert words in text
+        with pytest.raises(ConfigError, match=r"doses\.0.*got 0"):
+            drug_screen(doses=[0])

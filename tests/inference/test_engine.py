@@ -38,7 +38,7 @@ def test_calls_are_those_of_the_functions(neox, tmp_path):
     held = engine.generate(PROMPTS, constraint=Genes(GENES, n=3))
     assert held == generate(neox, PROMPTS, constraint=Genes(GENES, n=3))
     np.testing.assert_allclose(
-        engine.score(PROMPTS, LABELS).log_probs, score(neox, PROMPTS, LABELS).log_probs, atol=1e-5
+        engine.score(PROMPTS, LABELS).log_probs, score(neox, PROMPTS, LABELS).log_probs, rtol=1e-5, atol=1e-5
     )
     np.testing.assert_allclose(engine.embed(PROMPTS), embed(neox, PROMPTS), atol=1e-5)
     path = engine.generate_to(tmp_path / "a.jsonl", dict(zip("abcdef", PROMPTS, strict=True)), **options)

@@ -42,21 +42,12 @@ pairs = st.lists(
 )
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_accuracy_and_f1_equal_scikit_learn(seed):
-    predicted, truth = random_answers(seed)
+@given(pairs)
+def test_accuracy_and_f1_equal_scikit_learn_on_any_answers(answers):
+    predicted, truth = map(list, zip(*answers, strict=True))
     # scikit-learn knows no missing answers: they become a label that does not count.
     filled = ["" if p is None else p for p in predicted]
-    labels = sorted({*truth, *filled} - {""})
     assert accuracy(predicted, truth) == {"accuracy": pytest.approx(sk.accuracy_score(truth, filled), rel=1e-6)}
-    expected = sk.f1_score(truth, filled, labels=labels, average="macro", zero_division=0)
-    assert macro_f1(predicted, truth) == {"macro_f1": pytest.approx(expected, rel=1e-6)}
-
-
-@given(pairs)
-def test_f1_equals_scikit_learn_on_any_answers(answers):
-    predicted, truth = map(list, zip(*answers, strict=True))
-    filled = ["" if p is None else p for p in predicted]
     labels = sorted({*truth, *filled} - {""})
     expected = sk.f1_score(truth, filled, labels=labels, average="macro", zero_division=0)
     assert macro_f1(predicted, truth)["macro_f1"] == pytest.approx(expected, rel=1e-6, abs=1e-12)
@@ -68,13 +59,6 @@ def test_f1_by_hand():
     assert macro_f1(["B", None], ["B", "T"])["macro_f1"] == 0.5
     assert macro_f1(["B", "T"], ["B", "T"])["macro_f1"] == 1.0
     assert macro_f1([None], ["B"])["macro_f1"] == 0.0
-
-
-def test_constant_and_single():
-    assert accuracy(["B"] * 4, ["B"] * 4) == {"accuracy": 1.0}
-    assert macro_f1(["B"] * 4, ["B"] * 4) == {"macro_f1": 1.0}
-    assert accuracy(["B"], ["T"]) == {"accuracy": 0.0}
-    assert exact_match(["B"], ["B"]) == {"exact_match": 1.0}
 
 
 def test_accuracy_is_strict_and_exact_match_ignores_white_space():
@@ -202,6 +186,7 @@ def test_ece_from_confidences_alone():
         ([0.5], [True, False]),
         ([1.1], [True]),
         ([-0.1], [True]),
+        ([np.nan], [True]),
         ([[0.5]], [[True]]),
     ):
         with pytest.raises(MetricError, match="not one probability and one outcome per example"):
@@ -237,16 +222,3 @@ def test_what_is_no_probability(p, message):
 
 def test_rounded_probabilities_pass():
     assert checked_probabilities(np.float32([[1 / 3] * 3, [1 + 1e-7, 0, 0]])).dtype == np.float64
-
-
-def test_ece_of_confidence_is_ece_and_refuses_what_is_no_probability():
-    from c2s.metrics.classification import ece_of_confidence
-
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet(np.ones(5), size=300)
-    labels = rng.integers(5, size=300)
-    by_confidence = ece_of_confidence(p.max(axis=1), p.argmax(axis=1) == labels)
-    assert by_confidence == pytest.approx(ece(p, labels), rel=1e-12)
-    for confidence, correct in (([], []), ([1.5], [True]), ([0.5, 0.5], [True]), ([np.nan], [True])):
-        with pytest.raises(MetricError):
-            ece_of_confidence(confidence, correct)

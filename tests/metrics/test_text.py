@@ -100,7 +100,7 @@ def test_bert_score_is_its_definition(encoder):
     for place, (generated, reference) in enumerate(PAIRS):
         expected = definition(encoder, generated, reference)
         got = [found[key][place] for key in ("precision", "recall", "f1")]
-        assert got == pytest.approx(expected, abs=1e-6)
+        assert got == pytest.approx(expected, abs=1e-5)
 
 
 def test_bert_score_is_its_definition_on_random_texts(tiny_bert):
@@ -112,7 +112,7 @@ def test_bert_score_is_its_definition_on_random_texts(tiny_bert):
     for place in range(30):
         expected = definition(encoder, given[place], true[place])
         got = [found[key][place] for key in ("precision", "recall", "f1")]
-        assert got == pytest.approx(expected, abs=2e-6)
+        assert got == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_same_pairs_in_other_company_score_the_same(encoder):
@@ -121,7 +121,7 @@ def test_the_same_pairs_in_other_company_score_the_same(encoder):
     encoder.scores.clear()
     encoder.vectors.clear()
     alone = [bert_scores([g], [t], encoder=encoder)["f1"][0] for g, t in PAIRS]
-    assert together.tolist() == pytest.approx(alone, abs=1e-6)
+    assert together.tolist() == pytest.approx(alone, abs=1e-5)
 
 
 def test_identical_texts_score_one_and_missing_ones_zero(encoder):
@@ -240,7 +240,7 @@ def test_embeddings_are_the_mean_of_real_tokens_whatever_the_batch(encoder):
     for text, vector in zip(texts, found):
         hidden, _ = vectors(encoder, text)
         mean = hidden.mean(axis=0)
-        assert vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+        assert vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
     assert embed_texts([], encoder).shape == (0, 384)
 
 

@@ -51,7 +51,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Run:
     programs = folder / "env" / "bin"
 
     def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return _done(programs / program, *arguments, cwd=folder, OMP_NUM_THREADS="2", HF_HUB_OFFLINE="1")
+        return _done(programs / program, *arguments, cwd=folder, OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
 
     return run
 

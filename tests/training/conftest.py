@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datasets  # noqa: F401  before its first stream waits, see `_no_wait_for_reading_threads`
 import numpy as np
 import pyarrow as pa
 import pytest

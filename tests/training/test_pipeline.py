@@ -161,7 +161,7 @@ def test_the_folder_holds_all_that_prediction_needs(trained: Any) -> None:
     assert loaded.split.note == trained.split.note
     prompts = ["3 genes : GENE1 GENE2 GENE3 . Type :"]
     ours, theirs = (score(m, prompts, loaded.candidates).log_probs for m in (trained.model, loaded.model))
-    assert np.array_equal(ours, theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_nothing_of_the_test_cells_is_used(tmp_path: Path) -> None:

@@ -79,17 +79,6 @@ def train(
     )  # fmt: skip
 
 
-def test_a_run_stopped_by_ctrl_c_goes_on(tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole")
-    stopped_run(tmp_path / "out")
-    result = train(tmp_path / "out", resume=True)
-    assert result.losses == whole.losses
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (
-        tmp_path / "whole" / "model.safetensors"
-    ).read_bytes()
-    assert not (tmp_path / "out.training").exists()
-
-
 def test_an_unfinished_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
     stopped_run(tmp_path / "out")
     with pytest.raises(TrainingError, match=r"unfinished run is in .*out\.training") as caught:

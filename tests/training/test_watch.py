@@ -37,8 +37,7 @@ def test_a_run_that_diverges_stops_and_names_the_step_and_its_examples(tmp_path:
         train_sft(
             make_model(), make_examples(), out=tmp_path / "out", show_progress=False,
             config=SFTConfig(
-                max_steps=200, batch_size=4, learning_rate=3.0, lr_schedule="constant", max_grad_norm=1e6,
-                divergence=0.5,
+                max_steps=80, batch_size=4, learning_rate=8.0, warmup_steps=80, max_grad_norm=1e6, divergence=0.5,
             ),
         )  # fmt: skip
     assert "learning_rate" in str(caught.value)

@@ -63,12 +63,12 @@ def test_a_column_in_the_prompt_changes_the_vector_and_equal_prompts_have_equal_
     plain = embed_cells(c2s_tiny_model, cells[:4].copy(), template="{cell_sentence}", top_k=6)
     assert not np.allclose(mixed, plain, atol=1e-4)
     text = embed_cells(c2s_tiny_model, cells[:8].copy(), template="{cell_type}")
-    np.testing.assert_allclose(text[0], text[4])
+    np.testing.assert_allclose(text[0], text[4], atol=1e-5)
 
 
 def test_a_text_alone_is_what_the_core_embeds(c2s_tiny_model: LanguageModel) -> None:
     found = embed_prompts(c2s_tiny_model, "{what} :", [{"what": "B cell"}, {"what": "T cell"}])
-    np.testing.assert_allclose(found, c2s.embed(c2s_tiny_model, ["B cell :", "T cell :"]), atol=1e-6)
+    np.testing.assert_allclose(found, c2s.embed(c2s_tiny_model, ["B cell :", "T cell :"]), atol=1e-5)
 
 
 SAMPLE = "{tissue} {n_cells} {cells}"
@@ -144,4 +144,4 @@ def test_samples_and_texts_of_files(folder: Path, cells: AnnData, tmp_path: Path
     (tmp_path / "t.txt").write_text("B cell\n\nT cell\n")
     texts = embed_texts_file(tmp_path / "t.txt", tmp_path / "t.h5ad", folder, show_progress=False)
     assert texts.obs["text"].tolist() == ["B cell", "T cell"]
-    np.testing.assert_allclose(texts.X, c2s.embed(c2s.load_model(folder), ["B cell", "T cell"]), atol=1e-6)
+    np.testing.assert_allclose(texts.X, c2s.embed(c2s.load_model(folder), ["B cell", "T cell"]), atol=1e-5)
