@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import sysconfig
 
 
 def ensure_numba_cache() -> None:
@@ -13,7 +13,8 @@ def ensure_numba_cache() -> None:
     """
     if "NUMBA_CACHE_DIR" in os.environ:
         return
-    if os.access(sysconfig.get_path("purelib"), os.W_OK):
+    numba = importlib.util.find_spec("numba")
+    if numba is None or os.access(os.path.dirname(str(numba.origin)), os.W_OK):  # noqa: PTH120 -- pathlib is slow
         return
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 -- never raises
     try:

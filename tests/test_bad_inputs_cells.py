@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from bad_inputs import Case, cells, check_case, cli, h5ad, write
 
