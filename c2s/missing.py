@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
+
+from c2s.errors import C2SWarning
 
 #: Texts that stand for "not known", in lower case.
 MISSING = frozenset(
@@ -32,6 +36,29 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().casefold() in MISSING
     return value is None or value is pd.NA or value != value  # NaN and NaT differ from themselves
+
+
+def known_rows(table: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
+    """Say which rows have a value that says something in each of some columns, where these are there.
+
+    Warns
+    -----
+    C2SWarning
+        Some rows have none (counted, with what stands there).
+    """
+    known = pd.Series(True, index=table.index)
+    for column in (column for column in columns if column in table):
+        missing = missing_values(table[column])
+        if missing.any() and not missing.all():
+            found = table[column][missing].astype(object).map(lambda v: repr(v) if isinstance(v, str) else "empty")
+            told = ", ".join(f"{n} {value}" for value, n in found.value_counts().items())
+            warnings.warn(
+                f"{int(missing.sum())} of {len(table)} cells are left out, since {column!r} says nothing: {told}.",
+                C2SWarning,
+                stacklevel=3,
+            )
+            known &= ~missing
+    return known
 
 
 def missing_values(values: pd.Series) -> pd.Series:

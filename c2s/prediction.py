@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from c2s.errors import C2SWarning, ConfigError, GeneError, ObsError
 from c2s.evaluation import Evaluation, baseline_predictions, evaluate_task, majority_predictions
 from c2s.inference.predict import predict_examples
+from c2s.missing import known_rows
 from c2s.sentences import parse_sentences, to_cell_sentences
 from c2s.splits import Answers, split_problems
 
@@ -63,8 +64,8 @@ def predict_cells(
         None of the cells' words was in the training cells; see `known_words`.
     """
     sentences = _sentences(trained, cells, show_progress)
-    known = known_words(sentences, trained.genes)
     examples = task.examples(sentences, trained.templates, seed=trained.seed, answers=False)
+    known = _unknown_cells(trained, sentences, examples)
     return _predict(trained, task, examples, known, threshold, tokens_per_batch, show_progress)
 
 
@@ -127,8 +128,11 @@ def evaluate_cells(
     every = _sentences(trained, adata, show_progress)
     chosen, note = _cells_of(trained, adata, part)
     sentences = every.select(chosen)
-    known = known_words(sentences, trained.genes)
+    labelled = known_rows(sentences.obs, task.columns)
+    if not labelled.all():
+        sentences = sentences.select(labelled.index[labelled].tolist())
     examples = task.examples(sentences, trained.templates, seed=trained.seed)
+    known = _unknown_cells(trained, sentences, examples)
     predictions = _predict(trained, task, examples, known, threshold, tokens_per_batch, show_progress)
     others = _baselines(trained, task, adata, every, examples, baselines, part, seed) if baselines else {}
     learned = _learned(trained, task, adata, every, part)
@@ -207,6 +211,14 @@ def known_words(
         )
     ids = sentences.table["cell_id"].to_pylist()
     return {ids[i]: float(shares[i]) for i in np.flatnonzero(few)}
+
+
+def _unknown_cells(trained: TaskModel, sentences: CellSentences, examples: pa.Table) -> dict[str, float]:
+    """Return what `known_words` does, where the model is shown the genes at all: it may be asked for them."""
+    first = examples.slice(0, 1).to_pylist()[0]
+    texts = dict(zip(*(sentences.table[c].to_pylist() for c in ("cell_id", "cell_sentence")), strict=True))
+    shown = any(" ".join(texts[cell].split()[:3]) in first["prompt"] for cell in first["cell_ids"])
+    return known_words(sentences, trained.genes) if shown else {}
 
 
 def _sentences(trained: TaskModel, cells: AnnData | CellSentences, show_progress: bool) -> CellSentences:

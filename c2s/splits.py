@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +13,15 @@ import numpy as np
 import pandas as pd
 
 from c2s.errors import C2SWarning, ConfigError, ObsError
+from c2s.missing import missing_values
 from c2s.prompts import stable_hash
 
 PARTS = ("train", "validation", "test")
+#: Usual names of a column with the donor, in small letters and digits.
+_DONOR = re.compile(
+    r"(donor|patient|individual|subject|participant|person|mouse|animal|sample|biosample|case)"
+    r"(id|ids|name|names|no|number|uuid|code)?|origident"
+)
 #: True answers, one by one, or how often each occurs.
 Answers = Iterable[str] | Mapping[str, int]
 
@@ -106,10 +114,7 @@ def split_cells(
         for _, members in sorted(pd.Series(ids, index=strata.to_numpy()).groupby(level=0)):
             chosen |= _fill(sorted(members), [1] * len(members), wanted, "cell", seed)
         assignment = pd.Series([chosen[i] for i in ids], index=ids)
-        note = (
-            "Split by cell: no donor column was given, so cells of one donor are on both sides, and the score "
-            "says nothing about a new donor."
-        )
+        note = _by_cell("no donor column was given", obs)
     assignment.index = pd.Index(obs.index.astype(str))
     split = Split(assignment.astype(str), unit or "cell", note)
     problems = _too_small(split, wanted, labels)
@@ -118,6 +123,62 @@ def split_cells(
         problems += split_problems(known, unit=split.unit)
     warn_of(problems)
     return replace(split, problems=tuple(problems))
+
+
+def split_by_donor(
+    obs: pd.DataFrame, *, donor: str, stratify: str | None = None, cells: pd.DataFrame | None = None, seed: int = 0
+) -> Split:
+    """Split by donor where there are at least three, all known; by cell otherwise, and say why.
+
+    Parameters
+    ----------
+    obs
+        One row per cell, indexed by cell id.
+    donor
+        Column with the donor, which may be missing.
+    stratify, seed
+        As for `split_cells`.
+    cells
+        What to split by cell instead of `obs`, where `stratify` is no column of it.
+
+    Raises
+    ------
+    ObsError
+        As `split_cells`.
+    """
+    if donor not in obs:
+        why = f"there is no donor column {donor!r}"
+    elif missing_values(obs[donor]).any():
+        why = f"the donor is not known for {int(missing_values(obs[donor]).sum())} cells ({donor!r})"
+    elif obs[donor].nunique() < 3:
+        why = f"{donor!r} has fewer than three values"
+    else:
+        return split_cells(obs, unit=donor, stratify=stratify if cells is None else None, seed=seed)
+    split = split_cells(obs if cells is None else cells, stratify=stratify, seed=seed)
+    return replace(split, note=_by_cell(why, obs))
+
+
+def _by_cell(why: str, obs: pd.DataFrame) -> str:
+    note = (
+        f"Split by cell: {why}, so cells of one donor are on both sides, and the score says nothing about a new "
+        "donor."
+    )
+    if found := donor_columns(obs):
+        column = shlex.quote(found[0])
+        note += f" {found[0]!r} looks like donors: donor={found[0]!r} (--donor {column}) keeps them whole."
+    return note
+
+
+def donor_columns(obs: pd.DataFrame) -> list[str]:
+    """Return the columns that look like donors: by a usual name, and with at least three values that recur."""
+    found = []
+    for column in obs.columns:
+        name = re.sub(r"[^a-z0-9]", "", str(column).casefold())
+        if _DONOR.fullmatch(name):
+            values = obs[column][~missing_values(obs[column])]
+            if 3 <= values.nunique() <= len(obs) / 3:
+                found.append(str(column))
+    return sorted(found, key=lambda column: "sample" in column.casefold())  # a donor may have given several
 
 
 def _too_small(split: Split, fractions: Mapping[str, float], labels: pd.Series | None) -> list[str]:
@@ -273,14 +334,14 @@ def complete_column(obs: pd.DataFrame, column: str) -> pd.Series:
     Raises
     ------
     ObsError
-        The column is missing, or empty for some cells.
+        The column is missing, or some cells have no value that says something (see `c2s.missing.is_missing`).
     """
     if column not in obs:
         raise ObsError(
             f"obs has no column {column!r}; it has {', '.join(map(str, obs.columns)) or 'none'}.",
             fix=f"name one of them instead of {column!r}.",
         )
-    empty = obs.index[obs[column].isna()]
+    empty = obs.index[missing_values(obs[column])]
     if len(empty):
         raise ObsError(
             f"column {column!r} is empty for {len(empty)} cell(s), first {empty[0]!r}.",

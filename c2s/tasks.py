@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -164,9 +165,17 @@ class Task(ABC):
             return None
         return [min(known, key=lambda answer: (-known[answer], answer))] * examples.num_rows
 
-    def next_command(self, model: str) -> str:
-        """Return the command to try with a trained model, which `c2s train` prints at its end."""
-        return f"c2s predict --task {self.name} --model {model} IN.h5ad OUT.h5ad"
+    def next_command(self, model: str, obs: pd.DataFrame) -> str:
+        """Return a command to try with a trained model, which `c2s train` prints at its end; it must run as it is.
+
+        Parameters
+        ----------
+        model
+            The model folder.
+        obs
+            What is known of the training cells, for values to ask for.
+        """
+        return shlex.join(["c2s", "evaluate", "--model", model])
 
     def example_cells(self) -> AnnData | None:
         """Return a few cells with the columns of this task, for its checks.

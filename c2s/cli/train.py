@@ -297,4 +297,5 @@ def _report(trained: Any, task: Task) -> None:
             f"{found.ece_after:.3f} on {found.n} validation cells."
         )
     typer.echo(f"Model: {trained.path}")
-    typer.echo(f"Next: {task.next_command(str(trained.path))}")
+    seen = trained.sentences.select(trained.split.ids("train")).obs
+    typer.echo(f"Next: {task.next_command(str(trained.path), seen)}")

@@ -23,6 +23,7 @@ from c2s.data.mirror import sum_of
 from c2s.data.text_files import plain_bytes
 from c2s.errors import C2SWarning, ConfigError, DatasetError, InputFileError
 from c2s.files import atomic_output
+from c2s.sentences.symbols import no_symbols
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 NAME_COLUMN, GROUP_COLUMN = "gene_set_name", "overlap_group"
 #: Two sets that share at least this part of their union are near-copies, and stay on one side of a split.
 NEAR_COPY = 0.4
+_WEIGHT = re.compile(r"(?<=\S),-?\d+(\.\d*)?([eE][-+]?\d+)?$")
+#: A symbol rather than an id of a database (M5890, R-HSA-1640170, hsa04110) or a word.
+_LIKE_A_SYMBOL = re.compile(r"(?!.*\d{4})[A-Z][A-Z0-9-]{1,14}|(?!.*\d{4})[A-Z][a-z]{1,5}\d[a-z0-9]{0,4}")
 
 
 @dataclass(frozen=True)
@@ -327,18 +331,25 @@ def read_gmt(path: str | os.PathLike[str]) -> GeneSets:
     Warns
     -----
     C2SWarning
-        Sets without genes, sets that are there twice and genes that are in a set twice were left out; each is
-        counted.
+        Sets without genes, sets that are there twice, genes that are in a set twice, and weights after commas (as
+        Enrichr writes them) were left out; the file has no descriptions, so that the second fields are genes; each
+        is counted.
     """
     source = Path(path)
     rows: dict[str, tuple[int, str, tuple[str, ...]]] = {}
-    empty, repeated, twice = [], [], 0
+    empty, repeated, twice, weights = [], [], 0, 0
     problems: list[str] = []
-    for number, line in enumerate(_lines(source), start=1):
-        if not line.strip():
-            continue
-        name, *rest = (part.strip() for part in line.split("\t"))
-        listed = [gene for gene in rest[1:] if gene]
+    fields = [
+        (number, [part.strip() for part in line.split("\t")])
+        for number, line in enumerate(_lines(source), start=1)
+        if line.strip()
+    ]
+    described = _has_descriptions(source, [parts for _, parts in fields])
+    for number, (name, *rest) in fields:
+        if not described:
+            rest.insert(0, "")
+        listed = [_WEIGHT.sub("", gene) for gene in rest[1:] if gene]
+        weights += sum(bool(_WEIGHT.search(gene)) for gene in rest[1:])
         spaced = next((gene for gene in listed if len(gene.split()) > 1), None)
         if not rest or not name:
             problems.append(f"line {number} {'has no name' if rest else 'has no tab'}")
@@ -364,6 +375,19 @@ def read_gmt(path: str | os.PathLike[str]) -> GeneSets:
         )
     if not rows:
         raise InputFileError(f"{source} holds no gene set with a gene.", fix="give a GMT file that holds some.")
+    texts = pa.array(sorted({gene for _, _, genes in rows.values() for gene in genes}), pa.string())
+    n, kind, first = no_symbols(texts)
+    if 2 * n > len(texts):
+        raise InputFileError(
+            f"{n} of {len(texts)} genes of {source} are {kind} (first {first!r}), where symbols are expected.",
+            fix="get the file with symbols, .symbols.gmt in MSigDB.",
+        )
+    if weights:
+        warnings.warn(
+            f"{source.name}: {weights} weights, which follow genes after a comma, were left out.",
+            C2SWarning,
+            stacklevel=2,
+        )
     _warn(source, "sets without genes", empty)
     _warn(source, "sets that are there twice", repeated)
     if twice:
@@ -372,6 +396,36 @@ def read_gmt(path: str | os.PathLike[str]) -> GeneSets:
         )
     descriptions, genes_of = zip(*((d, g) for _, d, g in rows.values()), strict=True)
     return GeneSets(tuple(rows), tuple(descriptions), tuple(genes_of), source.name, sum_of(source))
+
+
+def _has_descriptions(source: Path, lines: Sequence[Sequence[str]]) -> bool:
+    """Whether the second fields are descriptions; they are not where most of them are genes of some set.
+
+    Warns
+    -----
+    C2SWarning
+        They are genes, or look like genes without being in any set.
+    """
+    genes = {_WEIGHT.sub("", gene) for _, *rest in lines for gene in rest[1:]}
+    seconds = [(name, rest[0]) for name, *rest in lines if rest and rest[0]]
+    found = [second for _, second in seconds if _WEIGHT.sub("", second) in genes]
+    if 2 * len(found) > len(seconds) and 2 * len(seconds) > len(lines):
+        warnings.warn(
+            f"{source.name} has no descriptions: {len(found)} of {len(seconds)} second fields are genes of sets "
+            f"(such as {found[0]!r}), so all of them are taken for genes.",
+            C2SWarning,
+            stacklevel=3,
+        )
+        return False
+    alike = [second for name, second in seconds if _LIKE_A_SYMBOL.fullmatch(second) and second != name]
+    if len(alike) == len(lines) > 1 and 2 * len(set(alike)) > len(alike):
+        warnings.warn(
+            f"the second fields of {source.name}, such as {alike[0]!r}, are taken for descriptions, though they "
+            "look like genes; if they are, write an empty field before them.",
+            C2SWarning,
+            stacklevel=3,
+        )
+    return True
 
 
 def _warn(source: Path, what: str, names: list[str]) -> None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from c2s.errors import ModelError
 from c2s.files import RESUME, refuse_existing
+from c2s.missing import known_rows
 from c2s.models.loading import LanguageModel, load_model
 from c2s.models.tiny import TinyConfig
 from c2s.prompts import PromptTemplate
@@ -196,6 +197,7 @@ def train_task(
 ) -> TrainedTask:
     """Train a language model on a task: sentences, split, examples, fine-tuning, calibration.
 
+    Cells without a value in a column of the task are left out.
     The model learns from the training cells; its validation score, by which the best weights are kept, and its
     calibration come from the validation cells. Of the test cells the true answers are counted, and
     `c2s.splits.split_problems` warned of; the model never sees them.
@@ -256,7 +258,11 @@ def train_task(
         sentences, top_k = data, data.provenance.get("top_k")
     else:
         sentences = to_cell_sentences(data, top_k=top_k, show_progress=show_progress)
-    split = split or task.split(sentences.obs, seed=seed)
+    if split is None:
+        known = known_rows(sentences.obs, task.columns)
+        if not known.all():
+            sentences = sentences.select(known.index[known].tolist())
+        split = task.split(sentences.obs, seed=seed)
     parts = examples_of_parts(task, sentences, split, templates, seed=seed)
     train, validation = parts["train"], parts.get("validation")
     learned = Counter(train["answer"].to_pylist())

@@ -86,10 +86,13 @@ class SeenCells:
         sentences
             Those the model is trained on.
         """
-        place = {cell: i for i, cell in enumerate(_ids(sentences))}
-        order = [place[cell] for cell in split.assignment.index]
-        shown = cell_fingerprints(sentences)
-        return cls(split, (shown if data is sentences else cell_fingerprints(data))[order], shown[order])
+
+        def in_order(cells: AnnData | CellSentences) -> Fingerprints:
+            place = {cell: i for i, cell in enumerate(_ids(cells))}
+            return cell_fingerprints(cells)[[place[cell] for cell in split.assignment.index]]
+
+        shown = in_order(sentences)
+        return cls(split, shown if data is sentences else in_order(data), shown)
 
     def _stored(self, cells: AnnData | CellSentences) -> Fingerprints:
         from c2s.sentences import CellSentences

@@ -80,8 +80,8 @@ class AnnotationTask(Task):
 
     @property
     def output_column(self) -> str:
-        """``c2s_`` and the name of the label column."""
-        return f"c2s_{self.label}"
+        """``c2s_`` and the name of the label column, without the slashes that no file of cells may have in it."""
+        return f"c2s_{self.label.replace('/', '|')}"
 
     def split(self, obs: pd.DataFrame, *, seed: int = 0) -> Split:
         """Split 70/10/20 by donor where there are at least three, by cell within label otherwise."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from c2s import Split, split_cells
+from c2s import Split
 from c2s.errors import ObsError
+from c2s.missing import missing_values
+from c2s.splits import split_by_donor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +32,11 @@ def checked_labels(obs: pd.DataFrame, column: str) -> pd.Series:
             fix="name one of them, label=... (--label COLUMN).",
         )
     values = obs[column]
-    empty = obs.index[values.isna() | (values.astype(str).str.strip() == "")]
+    empty = obs.index[missing_values(values)]
     if len(empty):
         raise ObsError(
-            f"the label column {column!r} is empty for {len(empty)} of {len(obs)} cells, first {empty[0]!r}.",
+            f"the label column {column!r} is empty for {len(empty)} of {len(obs)} cells, first {empty[0]!r} "
+            f"({str(values[empty[0]])!r}).",
             fix=f"leave them out: adata = adata[adata.obs[{column!r}].notna()].copy().",
         )
     labels = values.astype(str).str.split().str.join(" ")
@@ -70,5 +73,4 @@ def split_by_donor_or_cell(obs: pd.DataFrame, *, label: str, donor: str, seed: i
             f"{len(obs)} cell(s) are too few to be split into training, validation and test cells.",
             fix="give at least 10 cells, or use a trained model with `c2s predict`.",
         )
-    whole = donor in obs and obs[donor].notna().all() and obs[donor].nunique() >= 3
-    return split_cells(obs, unit=donor if whole else None, stratify=label, seed=seed)
+    return split_by_donor(obs, donor=donor, stratify=label, seed=seed)

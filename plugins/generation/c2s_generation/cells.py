@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -90,10 +91,11 @@ class GenerationTask(Task):
         """The option `max_tokens`."""
         return self.max_tokens
 
-    def next_command(self, model: str) -> str:
-        """Return the command that writes cells with a trained model."""
-        given = "".join(f" --condition {name}=VALUE" for name in self.conditions)
-        return f"c2s generate --model {model}{given} --n 100 OUT.h5ad"
+    def next_command(self, model: str, obs: pd.DataFrame) -> str:
+        """Return the command that writes cells like the first training cell with a trained model."""
+        asked = [f"{name}={' '.join(str(obs[name].iloc[0]).split())}" for name in self.conditions]
+        given = [word for pair in asked for word in ("--condition", pair)]
+        return shlex.join(["c2s", "generate", "--model", model, *given, "--n", "100", "generated.h5ad"])
 
     def split(self, obs: pd.DataFrame, *, seed: int = 0) -> Split:
         """Keep held-out conditions for the test; else split 70/10/20 by donor, else by cell."""

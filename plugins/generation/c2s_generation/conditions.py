@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from c2s import Split, split_cells
 from c2s.errors import ConfigError, ObsError
 from c2s.prompts import stable_hash
-from c2s.splits import complete_column
+from c2s.splits import complete_column, split_by_donor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -262,6 +262,5 @@ def split_for_generation(
             f"of their cells is among the training cells.{never} Donors may be on both sides."
         )
         return Split(assignment.astype(str), "cell", note, rest.problems)
-    if donor in obs and obs[donor].notna().all() and obs[donor].nunique() >= 3:
-        return split_cells(obs, unit=donor, seed=seed)
-    return split_cells(key.to_frame(), stratify="condition" if conditions else None, seed=seed)
+    stratify = "condition" if conditions else None
+    return split_by_donor(obs, donor=donor, stratify=stratify, cells=key.to_frame(), seed=seed)

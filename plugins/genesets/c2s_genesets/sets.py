@@ -9,6 +9,7 @@ from c2s import Split, split_cells
 from c2s.data import read_gmt
 from c2s.data.gene_sets import GROUP_COLUMN, NAME_COLUMN
 from c2s.errors import ObsError
+from c2s.missing import missing_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ def checked_names(obs: pd.DataFrame) -> list[str]:
             fix="give a GMT file, or the name of a collection such as hallmark; `c2s plugins info genesets`.",
         )
     names = obs[NAME_COLUMN]
-    empty = obs.index[names.isna() | (names.astype(str).str.strip() == "")]
+    empty = obs.index[missing_values(names)]
     if len(empty):
         raise ObsError(
             f"column {NAME_COLUMN!r} is empty for {len(empty)} gene set(s), first {empty[0]!r}.",
