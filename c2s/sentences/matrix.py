@@ -144,12 +144,22 @@ class StoredCSR:
         The group of HDF5 or zarr that holds ``data``, ``indices`` and ``indptr``.
     shape
         Cells and genes.
+
+    Raises
+    ------
+    ValueError
+        Its parts contradict each other.
     """
 
     def __init__(self, group: Any, shape: tuple[int, int]) -> None:
         self.shape = shape
         self._indices, self._data = group["indices"], group["data"]
         self._indptr = np.asarray(group["indptr"][:]).astype(np.int64)
+        # Compiled code follows it.
+        if np.any(np.diff(self._indptr, prepend=0) < 0) or self._indptr[-1] > min(
+            self._data.shape[0], self._indices.shape[0]
+        ):
+            raise ValueError("the indptr of a sparse matrix falls, or leads beyond its values")
 
     def rows(self, start: int, stop: int) -> Rows:
         """Read some rows."""

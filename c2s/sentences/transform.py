@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from c2s import __version__
-from c2s.errors import C2SWarning, ConfigError, MatrixError
+from c2s.errors import C2SWarning, ConfigError, InputFileError, MatrixError
 from c2s.progress import progress
 from c2s.prompts import stable_hash
-from c2s.sentences.matrix import Rows, on_read, reading_notes
+from c2s.sentences.matrix import Rows, file_of, on_read, reading_notes
 from c2s.sentences.matrix_kind import checked_chunks, matrix_kind, refuse_mixed
 from c2s.sentences.symbols import Words, matrix_words
 from c2s.sentences.table import CellSentences, obs_table, vocabulary_table
@@ -250,10 +250,13 @@ class SentenceStream:
 
     def _refuse(self, row: int) -> None:
         where = "X" if self._layer is None else f"layer {self._layer!r}"
-        raise MatrixError(
-            f"cell {self._cell(row)!r} (row {row}) has an index that is out of range in {where}.",
-            fix="build the matrix again; its column indices exceed the number of genes.",
-        )
+        told = f"cell {self._cell(row)!r} (row {row}) has an index that is out of range in {where}"
+        if "source" in reading_notes(self._adata):
+            raise InputFileError(
+                f"{told} of {file_of(self._adata)}.",
+                fix="download or write it again, and compare its checksum.",
+            )
+        raise MatrixError(f"{told}.", fix="build the matrix again; its column indices exceed the number of genes.")
 
     def _refuse_fraction(self, rows: Rows) -> None:
         from c2s.sentences import kernels
