@@ -1,4 +1,4 @@
-"""The same cells as people have them: in the layouts of anndata, Seurat, Cell Ranger, loom and tables of counts."""
+"""The same cells as people have them: in layouts of anndata, Seurat, Cell Ranger, loom and tables of counts."""
 
 from __future__ import annotations
 
