@@ -19,7 +19,7 @@ from c2s.data.gene_sets import is_gmt, read_gmt
 from c2s.data.opened import open_file
 from c2s.errors import C2SWarning, ConfigError, GeneError, InputFileError, MatrixError
 from c2s.sentences.features import STRIPPED, strip_names, strippable
-from c2s.sentences.matrix import Rows, as_float, by_rows, finish_rows, rows_at
+from c2s.sentences.matrix import LOGARITHMS, Rows, as_float, by_rows, finish_rows, rows_at
 from c2s.sentences.matrix_kind import MatrixKind, check_rows, matrix_kind, refuse_mixed
 from c2s.sentences.symbols import Words, table_words
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Normalise = Literal["auto", "always", "never"]
 
-_LOGS = {"log2": math.log(2), "log10": math.log(10)}
 _CHUNK = 4096
 #: Key of ``uns`` under which a backed matrix says which layers its file has.
 _LAYERS = "layers of the file"
@@ -335,12 +334,15 @@ def refuse_scaled(kind: MatrixKind, path: Path, layers: Sequence[str]) -> None:
     MatrixError
         It is one.
     """
-    if kind.name == "scaled":
-        fix = "write the file again with the values from before sc.pp.scale."
+    if kind.name in {"scaled", "ranks"}:
+        before = "they were ranked" if kind.name == "ranks" else "sc.pp.scale or a correction"
+        fix = f"write the file again with the values from before {before}."
         if layers:
-            fix = f"name the layer with the values before scaling, e.g. layer={layers[0]!r} (--layer {layers[0]})."
+            fix = (
+                f"name the layer with the values before {before}, e.g. layer={layers[0]!r} (--layer {layers[0]})."
+            )
         raise MatrixError(
-            f"{path} holds scaled values ({kind.evidence}), whose order is not that of expression.", fix=fix
+            f"{path} holds {kind.words} ({kind.evidence}), whose order is not that of expression.", fix=fix
         )
 
 
@@ -406,10 +408,12 @@ def _step(kind: MatrixKind, reading: Reading) -> dict[str, Any]:
         return {}
     if reading.normalise == "always" or kind.name in {"counts", "fractional"}:
         return {"operation": "normalise_total", "value": float(reading.target_sum)}
-    if kind.name == "normalised":
-        return {"operation": "log1p", "value": 1.0}
-    if kind.name in _LOGS:
-        return {"operation": "multiply", "value": _LOGS[kind.name]}
+    if kind.name.endswith(" of counts"):
+        return {"operation": "normalise_total", "value": float(reading.target_sum), "undone": kind.name}
+    if kind.name in {"normalised", "log1p twice"}:
+        return {"operation": "log1p" if kind.name == "normalised" else "expm1", "value": 1.0}
+    if kind.name in {"log2", "log10"}:
+        return {"operation": "multiply", "value": math.log(LOGARITHMS[kind.name])}
     return {}
 
 
@@ -417,10 +421,11 @@ def _scale(kind: MatrixKind, step: Mapping[str, Any]) -> str:
     """Say in words what the values are now."""
     match step.get("operation"):
         case "normalise_total":
-            return f"log1p of counts scaled to {step['value']:g} a cell"
+            undone = f", from the {step['undone']} of the file" if "undone" in step else ""
+            return f"log1p of counts scaled to {step['value']:g} a cell{undone}"
         case "log1p":
             return "log1p of the normalised values of the file"
-        case "multiply":
+        case "multiply" | "expm1":
             return f"log1p, from the {kind.name} of the file"
         case _:
             return f"{kind.words}, as in the file"

@@ -158,6 +158,11 @@ class SentenceStream:
         self._options |= {"uppercase": uppercase, "symbols": symbols, "expects": expects}
         self._n_cells = np.zeros(len(self._words), np.int64)
         self._n_empty = 0
+        if expects == "normalised" and self._kind.name == "ranks":
+            raise MatrixError(
+                f"the values are ranks, not expression: {self._kind.evidence}.",
+                fix="give the values from before they were ranked.",
+            )
         if expects == "normalised" and self._kind.name == "counts":
             raise MatrixError(
                 "every value is a whole number: these are raw counts, where normalised expression is expected.",
@@ -172,7 +177,13 @@ class SentenceStream:
         told = []
         if self._words.features.others:
             told.append(f"features that are no genes make no words: {self._words.features}.")
-        if self._expects == "normalised" and self._kind.name in {"fractional", "normalised", "log2", "log10"}:
+        if self._expects == "normalised" and self._kind.name not in {
+            "log1p",
+            "counts",
+            "ranks",
+            "scaled",
+            "empty",
+        }:
             told.append(
                 f"the values are {self._kind.words}, not log1p ({self._kind.evidence}); the sentences "
                 "are the same, but a rank-expression model has this unit. c2s.read_cells brings them to log1p."
