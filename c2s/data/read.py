@@ -279,11 +279,14 @@ def _refuse_broken(path: Path, matrix: Any) -> None:
 def _refuse_kind(kind: MatrixKind, path: Path, reading: Reading, layers: Sequence[str]) -> None:
     """Refuse what cannot be brought to log1p; say so where what the values are is a guess."""
     if kind.name == "scaled" and reading.normalise != "never":
-        fix = "write the file again with the values from before sc.pp.scale."
+        fix, remedy = "write the file again with the values from before sc.pp.scale.", {}
         if layers:
+            remedy = {"layer": layers[0]}
             fix = f"name the layer with the values before scaling, e.g. layer={layers[0]!r} (--layer {layers[0]})."
         raise MatrixError(
-            f"{path} holds scaled values ({kind.evidence}), whose order is not that of expression.", fix=fix
+            f"{path} holds scaled values ({kind.evidence}), whose order is not that of expression.",
+            fix=fix,
+            remedy=remedy,
         )
     if reading.normalise != "auto":
         return
