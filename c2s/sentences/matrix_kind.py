@@ -26,6 +26,7 @@ _BASES: dict[Kind, float] = {"log1p": math.e, "log2": 2.0, "log10": 10.0}
 _BLOCKS, _BLOCK_ROWS = 8, 8
 #: No logarithm of expression is higher.
 _HIGHEST_LOG = 30.0
+_FEW_VALUES = 20
 _SHOWN = 3
 
 
@@ -117,6 +118,8 @@ def kind_of_rows(
     negative = values < 0
     if negative.mean() >= 0.05:
         return MatrixKind("scaled", f"{negative.mean():.0%} of the values that are not 0 are negative")
+    if len(values) < _FEW_VALUES:
+        return MatrixKind("log1p", f"{len(values)} values are too few to tell", True)
     others = [cell for cell in cells if cell.fractions >= 0.5]
     if not others:
         share = np.mean([cell.fractions for cell in cells])
