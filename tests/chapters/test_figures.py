@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 
 @pytest.fixture(autouse=True)
 def _own_style() -> object:
+    plt.close("all")  # whatever other tests of this process have left open
     with mpl.rc_context():
         yield
 
