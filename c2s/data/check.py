@@ -182,16 +182,15 @@ class FileReport:
     @property
     def commands(self) -> list[str]:
         """Commands to go on with."""
-        file, options = shlex.quote(self.path), f" {self.options}" if self.options else ""
         if not self.ready:
             return []
-        made = [f"c2s transform {file} sentences.parquet --genes 200{options}"]
-        if self.of_role("label"):
-            label = f" --label {shlex.quote(self.of_role('label')[0])}"
-            donors = self.of_role("donor")
-            donor = f" --donor {shlex.quote(donors[0])}" if donors else ""
-            made.append(f"c2s train sft --task annotation --data {file}{label}{donor}{options} --out my-model")
-        return made
+        options = shlex.split(self.options)
+        made = [["transform", self.path, "sentences.parquet", "--genes", "200", *options]]
+        if labels := self.of_role("label"):
+            donor = [word for name in self.of_role("donor")[:1] for word in ("--donor", name)]
+            learn = ["--task", "annotation", "--data", self.path, "--label", labels[0], *donor, *options]
+            made.append(["train", "sft", *learn, "--out", "my-model"])
+        return [shlex.join(["c2s", *words]) for words in made]
 
 
 def check_file(
