@@ -21,8 +21,8 @@ PLUGINS = sorted(path.parent.name for path in Path("plugins").glob("*/pyproject.
 CHAPTERS = sorted(path.stem for path in Path("book/chapters").glob("*.md"))
 # Two test processes on two cores, with the tests of a file in one of them, which then makes what they share once.
 TWO_PROCESSES = ("-n", "2", "--dist", "loadfile")
-# More threads than that only get in each other's way.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+# More threads than that only get in each other's way; numba would give torch its own number of them.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 # What is rounded elsewhere on another processor: the kernels of OpenBLAS (numpy, scipy), torch, oneDNN and MKL.
 KERNELS = (
     {
@@ -117,7 +117,7 @@ def kernels(session: nox.Session) -> None:
     """Run all tests, or those named after ``--``, as on two other processors, with one and with two threads."""
     install(session, "-e", ".[models,book,testing]", *editable(plugin_folders([])), "-r", "tests/requirements.txt")
     paths = session.posargs or ["tests", *(f"{folder}/tests" for folder in plugin_folders([]))]
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     environments = [
         {**ONE_THREAD, **kernel, **dict.fromkeys(names, threads), "PYTEST_ADDOPTS": " ".join(processes)}
         for threads, processes in (("1", TWO_PROCESSES), ("2", ()))

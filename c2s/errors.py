@@ -5,7 +5,7 @@ The message says what was wrong and where, and ends with the command or the argu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -18,13 +18,16 @@ class C2SError(Exception):
         What was wrong and where (file, column, cell, gene).
     fix
         The command or argument that mends it; printed after ``Fix:``.
+    remedy
+        The same for programs: keywords of `c2s.read_cells` that mend it.
     """
 
     exit_code = 2
 
-    def __init__(self, problem: str, *, fix: str = "") -> None:
+    def __init__(self, problem: str, *, fix: str = "", remedy: Mapping[str, Any] | None = None) -> None:
         self.problem = problem.rstrip()
         self.fix = fix.strip()
+        self.remedy = dict(remedy or {})
         super().__init__(self.problem + (f" Fix: {self.fix}" if self.fix else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -226,7 +226,9 @@ def _sentences(trained: TaskModel, cells: AnnData | CellSentences, show_progress
 
     if isinstance(cells, CellSentences):
         return cells
-    return to_cell_sentences(cells, top_k=trained.top_k, show_progress=show_progress)
+    # That there are fewer genes than the model would read needs no warning here.
+    top_k = trained.top_k if trained.top_k is not None and trained.top_k < cells.n_vars else None
+    return to_cell_sentences(cells, top_k=top_k, show_progress=show_progress)
 
 
 def _predict(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 # Set before numpy, numba or torch start their thread pools; two test processes on two cores must not fight.
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+# (numba as well, which would tell torch its own number when scanpy first calls it.)
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
-os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # A test that reaches for the network must fail here as it would on an offline machine.
 os.environ["HF_HUB_OFFLINE"] = "1"

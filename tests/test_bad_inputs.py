@@ -1,4 +1,4 @@
-"""Bad labels, models, options and outputs get the error class that names the kind of mistake, and a fix.
+"""Bad models, options and outputs get the error class that names the kind of mistake, and a fix.
 
 One row per mistake: what is done, the exact class raised, what the message must say, and what its fix must name.
 """
@@ -38,42 +38,6 @@ def model(tmp_path_factory) -> Path:
 
 
 CASES = [
-    # --- labels and splits
-    Case(
-        "missing label",
-        e.ObsError,
-        "no label column 'type'",
-        "--label",
-        lambda d, m: annotation(label="type").split(cells().obs),
-    ),
-    Case(
-        "constant label",
-        e.ObsError,
-        "constant",
-        "--label",
-        lambda d, m: annotation(label="a").split(cells(a=["x"] * 12).obs),
-    ),
-    Case(
-        "empty label",
-        e.ObsError,
-        "empty for 1 of 12 cells, first 'cell0'",
-        "notna",
-        lambda d, m: annotation(label="a").split(cells(a=[None, *"bc" * 5, "b"]).obs),
-    ),
-    Case(
-        "identifier for a label",
-        e.ObsError,
-        "an identifier",
-        "--label",
-        lambda d, m: annotation(label="a").split(cells(n=60, a=[f"{i}" for i in range(60)]).obs),
-    ),
-    Case(
-        "one cell",
-        e.ObsError,
-        r"constant|1 cell\(s\) are too few",
-        ".",
-        lambda d, m: annotation().split(cells()[:1].obs),
-    ),
     # --- models
     Case(
         "another task",

@@ -132,7 +132,7 @@ def _info_of_plugin(dataset: Dataset, plugin: str, *, as_json: bool) -> None:
     for key in ("citation", "licence", "label", "plugin"):
         if about[key]:
             print(f"  {key}: {about[key]}")
-    print(f"  no manifest: the plugin makes or finds it itself; --data {dataset.name} uses it.")
+    print("  no manifest: the plugin makes or finds it itself, by its name.")
 
 
 @app.command("fetch")

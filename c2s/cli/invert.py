@@ -44,7 +44,7 @@ def invert(
     else:
         raise SentenceError(
             f"{source} was made without a rank-expression model.",
-            fix="run `c2s transform` without --no-model, or name one with --model.",
+            fix="run `c2s transform` again, which fits one, or name one with --model.",
         )
     with atomic_output(target, overwrite=overwrite) as temporary:
         report = write_inverse(temporary, sentences, fitted, chunk_size)

@@ -49,7 +49,7 @@ def list_models(
         f"\n{present} of {len(rows)} are on this machine. GENES (per cell) and CELLS (per prompt): as trained for."
     )
     print(
-        "Any other causal language model: --model FOLDER, or a downloaded hub id. Details: c2s models info NAME."
+        "Any other causal language model: name its folder, or a downloaded hub id. Details: c2s models info NAME."
     )
 
 

@@ -33,7 +33,7 @@ def load_trained(
         raise ConfigError(
             f"model {folder}",
             [f"it was trained on task {trained.task_name!r}, not on {task!r}"],
-            fix=f"pass --task {trained.task_name}, or another model.",
+            fix=f"name the task {trained.task_name} (--task {trained.task_name}), or give another model.",
         )
     try:
         found = default_host().tasks.get(trained.task_name)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "CellsFile": "c2s.data.loaders",
     "Constant": "c2s.data.manifest",
+    "FileReport": "c2s.data.check",
+    "check_file": "c2s.data.check",
     "DatasetUnavailable": "c2s.data.store",
     "Manifest": "c2s.data.manifest",
     "ManifestFile": "c2s.data.manifest",
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         find_manifest as find_manifest,
         manifests as manifests,
     )
+    from c2s.data.check import FileReport as FileReport, check_file as check_file
     from c2s.data.checksums import cells_checksum as cells_checksum
     from c2s.data.collections import read_abstracts as read_abstracts
     from c2s.data.datasets import load_dataset as load_dataset

@@ -260,7 +260,8 @@ def _no_matrix(path: Path, layer: str | None, places: list[str]) -> MatrixError:
     name = f"name one of them: layer={places[0]!r} (--layer {places[0]})" if places else ""
     if layer is not None:
         name = f"leave layer out (--layer){', or ' * bool(name)}{name}"
-    return MatrixError(problem, fix=f"{name or 'write the matrix into X'}.")
+    remedy = {"layer": places[0]} if places else {}
+    return MatrixError(problem, fix=f"{name or 'write the matrix into X'}.", remedy=remedy)
 
 
 def _table(node: Any, n: int | None, where: str) -> pd.DataFrame:

@@ -336,13 +336,16 @@ def refuse_scaled(kind: MatrixKind, path: Path, layers: Sequence[str]) -> None:
     """
     if kind.name in {"scaled", "ranks"}:
         before = "they were ranked" if kind.name == "ranks" else "sc.pp.scale or a correction"
-        fix = f"write the file again with the values from before {before}."
+        fix, remedy = f"write the file again with the values from before {before}.", {}
         if layers:
+            remedy = {"layer": layers[0]}
             fix = (
                 f"name the layer with the values before {before}, e.g. layer={layers[0]!r} (--layer {layers[0]})."
             )
         raise MatrixError(
-            f"{path} holds {kind.words} ({kind.evidence}), whose order is not that of expression.", fix=fix
+            f"{path} holds {kind.words} ({kind.evidence}), whose order is not that of expression.",
+            fix=fix,
+            remedy=remedy,
         )
 
 

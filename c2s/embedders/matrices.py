@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-#: Natural logarithm of the base, of logarithms of 1 + x.
-
-
 def check_cells(adata: AnnData) -> None:
     """Refuse cells that no embedder can read.
 

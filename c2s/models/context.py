@@ -101,7 +101,7 @@ def check_context(
             f"{len(budget.too_long)} of {len(prompts)} examples do not fit the context of {model.name} "
             f"({model.context_length} tokens); the first is {name!r} with {int(budget.tokens[first])} tokens of "
             "prompt and answer.",
-            fix="use fewer genes per cell (top_k=..., --genes ...), a shorter template, or a model with a longer "
+            fix="use fewer genes per cell, top_k=... (--genes), a shorter template, or a model with a longer "
             "context.",
         )
     return budget

@@ -44,12 +44,11 @@ def find_model_folder(name_or_path: str | os.PathLike[str]) -> tuple[Path, Model
     try:
         folder = snapshot_download(hub_id, revision=revision, local_files_only=True, allow_patterns=_WANTED)
     except (LocalEntryNotFoundError, HFValidationError, FileNotFoundError):
-        pinned = "" if revision == "main" else f" --revision {revision}"
         near = suggest(name) if preset is None else []
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ModelError(
             f"the model {hub_id} is not on this machine.{hint}",
-            fix=f"hf download {hub_id}{pinned} (or give the folder of a copy).",
+            fix=f"hf download {hub_id} --revision {revision} (or give the folder of a copy).",
         ) from None
     return Path(folder), preset
 

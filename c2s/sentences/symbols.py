@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -282,20 +283,22 @@ def _refuse_other_names(names: pa.StringArray, where: str, var: Any, rows: Itera
     if 2 * n <= len(names):
         return
     columns = [column for column in symbol_columns(var) if f"[{column!r}]" not in where]
+    remedy: dict[str, Any] = {}
     if usual_genes(rows) >= 3:
         fix = "the genes are in its rows: turn it around, adata.T.write_h5ad(...), or write cells x genes."
     elif columns:
+        remedy, option = {"symbols": columns[0]}, shlex.quote(columns[0])
         others = "".join(f", or {column!r}" for column in columns[1:3])
-        fix = (
-            f"pass the column of var that holds symbols: symbols={columns[0]!r} (--symbols {columns[0]}){others}."
-        )
+        fix = f"pass the column of var that holds symbols: symbols={columns[0]!r} (--symbols {option}){others}."
     elif "joined" in kind:
+        remedy = {"strip": ("ensembl",)}
         fix = "take the ids away: strip=('ensembl',) (--strip ensembl)."
     else:
         fix = "write gene symbols into a column of var, and name it: symbols='COLUMN' (--symbols COLUMN)."
     raise GeneError(
         f"{n} of {len(names)} names in {where} are {kind} (first {first!r}), where gene symbols are expected.",
         fix=fix,
+        remedy=remedy,
     )
 
 

@@ -11,6 +11,7 @@ from c2s.training.pretrain import pretrain_corpus
 from c2s.training.record import read_record
 from c2s.training.reward_evaluation import reward_evaluation
 from c2s.training.rewards import WeightedReward, resolve_rewards, score_answers
+from c2s.training.seen import SeenCells
 from c2s.training.sft import TrainResult, train_sft
 from c2s.training.validation import validation_loss
 
@@ -18,6 +19,7 @@ __all__ = [
     "GRPOConfig",
     "GRPOResult",
     "SFTConfig",
+    "SeenCells",
     "TaskModel",
     "TrainResult",
     "TrainedTask",

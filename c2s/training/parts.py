@@ -83,7 +83,7 @@ def gene_dropout(rate: float, task: Task, templates: Sequence[PromptTemplate], e
         raise ConfigError(
             f"task {task.name!r}",
             [f"gene dropout is {rate:g}, and its prompts show no genes that could be left out"],
-            fix="train without (gene_dropout=0, --gene-dropout 0), or let its examples hold cell_sentence, or "
+            fix="train without, gene_dropout=0 (--gene-dropout 0), or let its examples hold cell_sentence, or "
             "cell_sentences for several cells, as c2s.PromptTemplate says.",
         )
     return dropout

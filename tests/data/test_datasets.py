@@ -137,7 +137,7 @@ def test_files_and_folders_are_read_by_path(counts, write, tmp_path, monkeypatch
 def test_names_are_looked_up_in_the_registry():
     with pytest.raises(RegistryError, match="pbmc68k_reduced"):
         c2s.load_dataset("pbmc68k_reducd")
-    with pytest.raises(DatasetError, match="layer and symbols are for files"):
+    with pytest.raises(DatasetError, match=r"layer \(--layer\) is for files"):
         c2s.load_dataset("pbmc68k_reduced", layer="raw")
 
 

@@ -405,7 +405,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     # What tests/conftest.py sets, and too late here.
     os.environ |= {"PYTHONPATH": str(ROOT), "HYPOTHESIS_PROFILE": "mutation", "TOKENIZERS_PARALLELISM": "false"}
-    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     os.environ["NUMBA_THREADING_LAYER"] = "workqueue"  # OpenMP ends a fork that uses it
     import hypothesis
 

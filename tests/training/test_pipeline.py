@@ -335,7 +335,7 @@ def test_the_command_trains_and_says_what_comes_next(c2s_command: Any, file: Pat
         "--option", "eval_every=5", *SHAPE,
     )  # fmt: skip
     assert code == 0, errors
-    assert f"c2s predict --task toy --model {out}" in said
+    assert f"Next: c2s evaluate --model {out}" in said
     assert "Trained 5 steps" in said
     assert "accuracy" in said
     assert "temperature" in said

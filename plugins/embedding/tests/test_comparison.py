@@ -76,11 +76,14 @@ def test_silhouettes_agree_with_scib(clouds: tuple[np.ndarray, list[str], list[s
 
 @pytest.mark.slow
 def test_scores_of_integration_tell_good_vectors_from_bad(
-    clouds: tuple[np.ndarray, list[str], list[str]],
+    clouds: tuple[np.ndarray, list[str], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("scib_metrics", reason="the extra c2s-embedding[scib] is not installed")
-    from c2s_embedding import integration_scores
+    from c2s_embedding import integration, integration_scores
 
+    # kBET looks for neighbours with pynndescent, which compiles itself for most of a minute first.
+    exact = lambda points, n_neighbors: integration._neighbours(points, n_neighbors)  # noqa: E731
+    monkeypatch.setattr("scib_metrics.nearest_neighbors.pynndescent", exact)
     points, types, donors = clouds
     noise = np.random.default_rng(2).normal(size=points.shape)
     apart = 9 * np.eye(6)[[int(d[1]) for d in donors]]
