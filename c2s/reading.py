@@ -49,6 +49,11 @@ class reading:
             raise InputFileError(
                 f"{self.path} may not be read ({reason}).", fix="ask for the permission, or copy the file."
             ) from error
+        if isinstance(error, BlockingIOError) or "unable to lock file" in reason:
+            raise InputFileError(
+                f"{self.path} is locked: another program is writing to it, or its disk knows no locks.",
+                fix="close it there, or copy the file; without locks: HDF5_USE_FILE_LOCKING=FALSE.",
+            ) from error
         if "filter" in reason and "not found" in reason:  # HDF5 found no plugin for a filter
             raise InputFileError(
                 f"{self.path} is compressed in a way that h5py cannot undo by itself.",

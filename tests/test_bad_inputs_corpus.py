@@ -227,7 +227,7 @@ CASES = [
         lambda d: build(d, datasets=[{"name": "x", "path": cells(d), "symbols": "symbol"}]),
     ),
     Case("Ensembl ids", e.GeneError, "Ensembl", "symbols", lambda d: build(d, ensembl)),
-    Case("scaled values", e.MatrixError, "scaled", "layer", lambda d: build(d, scaled)),
+    Case("scaled values", e.MatrixError, "scaled", r"before sc\.pp\.scale", lambda d: build(d, scaled)),
     Case(
         "NaN in the matrix",
         e.MatrixError,

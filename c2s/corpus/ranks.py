@@ -21,7 +21,7 @@ import numpy.typing as npt
 from c2s.corpus.draws import Hashes, id_hashes
 from c2s.corpus.source import CellReader, Source
 from c2s.corpus.spec import COLUMNS
-from c2s.errors import MatrixError, ObsError
+from c2s.errors import InputFileError, ObsError
 from c2s.files import atomic_output
 from c2s.prompts import stable_hash
 
@@ -203,6 +203,8 @@ def rank_rows(
     ------
     MatrixError
         A value is negative, infinite or NaN; the cell is named.
+    InputFileError
+        The file is damaged.
     """
     from c2s.sentences import kernels
 
@@ -234,9 +236,10 @@ def rank_rows(
         if status != kernels.NOT_CANONICAL:
             break
     if status != kernels.FINE:
-        cell = reader.ids(start + int(row), start + int(row) + 1)[0]
-        raise MatrixError(
-            f"cell {cell!r} of {reader.path} has an index that is out of range.", fix="write the file again."
+        cell, place = reader.ids(start + int(row), start + int(row) + 1)[0], start + int(row)
+        raise InputFileError(
+            f"cell {cell!r} (row {place}) has an index that is out of range in X of {reader.path.name}.",
+            fix="download or write it again, and compare its checksum.",
         )
     return order[:n], n_kept
 

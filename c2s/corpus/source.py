@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from c2s.data.opened import open_file, texts_of
-from c2s.errors import C2SWarning, GeneError, InputFileError, MatrixError, ObsError
+from c2s.data.read import named_genes, refuse_scaled
+from c2s.errors import InputFileError, MatrixError, ObsError
 from c2s.missing import is_missing
 from c2s.reading import reading
-from c2s.sentences.features import strip_names
 from c2s.sentences.matrix import Rows, by_rows, rows_at
 from c2s.sentences.matrix_kind import check_rows, kind_of_rows, refuse_mixed
-from c2s.sentences.symbols import Words, table_words
+from c2s.sentences.symbols import Words
 
 _SLICE = 1 << 16
 _MOST_OPEN = 4
@@ -134,25 +133,10 @@ class CellReader:
             frame = opened.obs()
             self._obs = _WholeObs({str(c): np.array(texts_of(frame[c].astype(object))) for c in frame})
             self._obs["_index"] = np.array(frame.index.astype(str))
-        if symbols is not None and symbols not in opened.var:
-            raise GeneError(
-                f"var of {path} has no column {symbols!r}; it has {', '.join(map(str, opened.var)) or 'none'}.",
-                fix="name one of them as symbols: COLUMN (--symbols COLUMN).",
-            )
-        names = list(opened.var.index if symbols is None else opened.var[symbols])
-        if strip:
-            names = strip_names(names, strip)
-        where = f"var of {path.name}" if symbols is None else f"var[{symbols!r}] of {path.name}"
-        rows = self.ids(0, min(self.n_cells, _SLICE))
-        self.words: Words = table_words(opened.var, names, where=where, rows=rows)
-        self.n_genes = len(self.words)
-        if self.words.features.others:
-            warnings.warn(
-                f"features of {path.name} that are no genes make no words: {self.words.features}.",
-                C2SWarning,
-                stacklevel=3,
-            )
         self._columns: dict[str, ObsColumn] = {}
+        rows = self.ids(0, min(self.n_cells, _SLICE))
+        self.words: Words = named_genes(path, opened.var, rows, symbols, strip, stacklevel=4)[1]
+        self.n_genes = len(self.words)
 
     def close(self) -> None:
         """Close the file."""
@@ -168,11 +152,9 @@ class CellReader:
         """What the matrix holds; the order of genes is the same for all but scaled values, which are refused."""
         with reading(self.path):
             found = kind_of_rows(self._matrix, genes=self.words.features.genes)
-        if found.name == "scaled":
-            raise MatrixError(
-                f"{self.path} holds scaled values ({found.evidence}), whose order is not that of expression.",
-                fix="name the layer with the values before scaling: layer: raw, or layer: NAME.",
-            )
+        refuse_scaled(found, self.path, self._opened.layers)
+        if found.name == "mixed":  # told by names
+            found = kind_of_rows(self._matrix, self._opened.obs(), self.words.features.genes)
         refuse_mixed(found, str(self.path))
         return found.name
 
@@ -213,14 +195,12 @@ class CellReader:
                     fix=f"name one of them instead of {name!r}.",
                 )
             with reading(self.path):
-                self._columns[name] = _column(self._obs, name)
+                self._columns[name] = _column(self.path, self._obs, name)
         return self._columns[name]
 
     def ids(self, start: int, stop: int) -> list[str]:
         """Return the ids of some cells."""
-        with reading(self.path):
-            index = self._obs[str(self._obs.attrs.get("_index", "_index"))]
-            return texts_of(index[start:stop])
+        return self.column(str(self._obs.attrs.get("_index", "_index"))).texts(start, stop)
 
 
 class _Ids:
@@ -240,10 +220,16 @@ class _WholeObs(dict[str, Any]):
 
 
 class ObsColumn:
-    """One column of ``obs`` on disk, read slice by slice."""
+    """One column of ``obs`` on disk, read slice by slice.
 
-    def __init__(self, values: Any, known: list[str] | None, mask: Any = None) -> None:
-        self._values, self._known, self._mask = values, known, mask
+    Raises
+    ------
+    InputFileError
+        The file is damaged where it is read.
+    """
+
+    def __init__(self, path: Path, values: Any, known: list[str] | None, mask: Any = None) -> None:
+        self._path, self._values, self._known, self._mask = path, values, known, mask
         self._maps: dict[tuple[str, ...], npt.NDArray[np.int32]] = {}
 
     def categories(self) -> tuple[str, ...]:
@@ -252,43 +238,52 @@ class ObsColumn:
             found = set(self._known)
         else:
             found = set()
-            for start in range(0, len(self._values), _SLICE):
-                found.update(self._raw(start, min(start + _SLICE, len(self._values))))
+            for start, stop in column_slices(len(self._values)):
+                found.update(self.texts(start, stop))
         return tuple(sorted(v for v in found if not is_missing(v)))
 
     def codes(self, start: int, stop: int, categories: tuple[str, ...]) -> npt.NDArray[np.int32]:
         """Return positions in `categories`, -1 for values that are not in it."""
         if self._known is None:
             place = {value: i for i, value in enumerate(categories)}
-            return np.array([place.get(value, -1) for value in self._raw(start, stop)], np.int32)
+            return np.array([place.get(value, -1) for value in self.texts(start, stop)], np.int32)
         if categories not in self._maps:
             place = {value: i for i, value in enumerate(categories)}
             self._maps[categories] = np.array([*(place.get(v, -1) for v in self._known), -1], np.int32)
         # The code -1 (missing) is the last entry.
-        found: npt.NDArray[np.int32] = self._maps[categories][np.asarray(self._values[start:stop])]
+        found: npt.NDArray[np.int32] = self._maps[categories][self._slice(self._values, start, stop)]
         return found
 
-    def _raw(self, start: int, stop: int) -> list[str]:
-        texts = texts_of(self._values[start:stop])
+    def texts(self, start: int, stop: int) -> list[str]:
+        """Return some values as text; what is missing is empty."""
+        if self._known is not None:
+            known = [*self._known, ""]
+            return [known[code] for code in self._slice(self._values, start, stop).tolist()]
+        texts = texts_of(self._slice(self._values, start, stop))
         if self._mask is not None:
-            texts = ["" if hidden else text for text, hidden in zip(texts, self._mask[start:stop], strict=True)]
+            hidden = self._slice(self._mask, start, stop)
+            texts = ["" if hide else text for text, hide in zip(texts, hidden, strict=True)]
         return texts
 
+    def _slice(self, values: Any, start: int, stop: int) -> Any:
+        with reading(self._path):
+            return np.asarray(values[start:stop])
 
-def _column(obs: Any, name: str) -> ObsColumn:
+
+def _column(path: Path, obs: Any, name: str) -> ObsColumn:
     """Find out how a column is stored; there have been several ways."""
     node = obs[name]
     if not hasattr(node, "shape"):
         if "codes" in node and "categories" in node:
-            return ObsColumn(node["codes"], texts_of(node["categories"][:]))
+            return ObsColumn(path, node["codes"], texts_of(node["categories"][:]))
         if "values" in node:
-            return ObsColumn(node["values"], None, node.get("mask"))
+            return ObsColumn(path, node["values"], None, node.get("mask"))
         raise ObsError(
             f"the obs column {name!r} is stored in a way that is not known.", fix="write the file again."
         )
     if "__categories" in obs and name in obs["__categories"]:  # anndata before 0.8
-        return ObsColumn(node, texts_of(obs["__categories"][name][:]))
-    return ObsColumn(node, None)
+        return ObsColumn(path, node, texts_of(obs["__categories"][name][:]))
+    return ObsColumn(path, node, None)
 
 
 def column_slices(n: int) -> Iterator[tuple[int, int]]:

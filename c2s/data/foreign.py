@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
-from c2s.data.text_files import plain_bytes
-from c2s.errors import C2SWarning, InputFileError
-from c2s.sentences.symbols import usual_genes
+from c2s.data.text_matrices import MATRIX_MARKET, TABLE, as_anndata, matrix_files, read_matrix_market, read_table
+from c2s.errors import InputFileError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,8 +19,6 @@ if TYPE_CHECKING:
 #: What is read; for the fixes of errors.
 FORMATS = ".h5ad, .zarr, .loom, .csv or .tsv, and the .h5 or the folder of matrix.mtx of Cell Ranger"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_TABLE = re.compile(r"\.(csv|tsv|txt|tab)(\.gz)?$", re.IGNORECASE)
-_MATRIX_MARKET = re.compile(r"\.mtx(\.gz)?$", re.IGNORECASE)
 _ZARR = (".zgroup", ".zattrs", "zarr.json")
 _COLUMNS_AT_ONCE = 512
 
@@ -39,7 +33,7 @@ def is_hdf5(path: Path) -> bool:
 
 def holds_cells(path: Path) -> bool:
     """Whether a folder is one that cells are read from: a zarr store, or Cell Ranger's folder of a matrix."""
-    return path.is_dir() and (any((path / name).exists() for name in _ZARR) or _matrix_file(path) is not None)
+    return path.is_dir() and (any((path / name).exists() for name in _ZARR) or len(matrix_files(path)) == 1)
 
 
 def refuse_other_files(path: Path) -> None:
@@ -66,7 +60,7 @@ def refuse_other_files(path: Path) -> None:
     told = _other_content(path, head)
     if told is not None:
         raise InputFileError(f"{path} {told[0]}.", fix=told[1])
-    if not (_TABLE.search(path.name) or _MATRIX_MARKET.search(path.name) or head.startswith(b"%%MatrixMarket")):
+    if not (TABLE.search(path.name) or MATRIX_MARKET.search(path.name) or head.startswith(b"%%MatrixMarket")):
         raise InputFileError(
             f"{path} is not an .h5ad file (it does not begin as HDF5 does), nor any other that is read.",
             fix=f"convert it to one of {FORMATS}.",
@@ -98,7 +92,7 @@ def _other_content(path: Path, head: bytes) -> tuple[str, str] | None:
         fix = "save the table as .csv." if "Excel" in what else "unpack it, and name what is in it."
         return f"is {what}", fix
     if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
-        if _TABLE.search(path.name) or _MATRIX_MARKET.search(path.name):
+        if TABLE.search(path.name) or MATRIX_MARKET.search(path.name):
             return None
         return "is packed", f"unpack it: gunzip {path.name}, say."
     return None
@@ -122,13 +116,18 @@ def _refuse_folder(path: Path) -> None:
                 fix=f"name the folder of one table: {path}/tables/{inner[0] if inner else 'table'}.",
             )
         return
-    if _matrix_file(path) is not None:
+    matrices = matrix_files(path)
+    if len(matrices) == 1:
         return
-    inside = sorted(
-        p.name for p in path.iterdir() if p.suffix in {".h5ad", ".zarr", ".h5", ".loom"} or holds_cells(p)
+    inside = [p.name for p in matrices] or sorted(
+        p.name
+        for p in path.iterdir()
+        if p.suffix in {".h5ad", ".zarr", ".h5", ".loom"} or TABLE.search(p.name) or holds_cells(p)
     )
     raise InputFileError(
-        f"{path} is a folder, but not a zarr store, nor one with a matrix.mtx.",
+        f"{path} is a folder with {len(matrices)} matrices."
+        if matrices
+        else f"{path} is a folder, but not a zarr store, nor one with a matrix.mtx.",
         fix=f"name one of {', '.join(inside[:5])} in it." if inside else f"c2s reads {FORMATS}.",
     )
 
@@ -181,17 +180,18 @@ def read_foreign(path: Path) -> AnnData | None:
         Parts are missing, or do not belong together.
     """
     if path.is_dir():
-        matrix = None if any((path / name).exists() for name in _ZARR) else _matrix_file(path)
-        return None if matrix is None else _matrix_market(matrix)
+        if any((path / name).exists() for name in _ZARR):
+            return None
+        return read_matrix_market(matrix_files(path)[0])
     if is_hdf5(path):
         import h5py
 
         with h5py.File(path, "r") as file:
             reader = None if "obs" in file or "X" in file else _hdf5_reader(file)
             return None if reader is None else reader(path, file)
-    if _TABLE.search(path.name):
-        return _table(path)
-    return _matrix_market(path)
+    if TABLE.search(path.name):
+        return read_table(path)
+    return read_matrix_market(path)
 
 
 def _hdf5_reader(file: Any) -> Callable[[Path, Any], AnnData] | None:
@@ -229,7 +229,7 @@ def _cell_ranger(path: Path, file: Any) -> AnnData:
         raise InputFileError(
             f"{path} is Cell Ranger's matrix, without names of its features.", fix="download or write it again."
         )
-    return _as_anndata(path, matrix, _texts(group["barcodes"][:]), names, found)
+    return as_anndata(path, matrix, _texts(group["barcodes"][:]), names, found)
 
 
 def _loom(path: Path, file: Any) -> AnnData:
@@ -249,7 +249,7 @@ def _loom(path: Path, file: Any) -> AnnData:
     gene = _first_of(var, ("Gene", "gene", "var_names", "gene_name", "gene_names", "Symbol", "GeneName"))
     cells = [str(v) for v in obs.pop(cell)] if cell else [f"cell{i}" for i in range(n_cells)]
     names = [str(v) for v in var.pop(gene)] if gene else [str(i) for i in range(n_genes)]
-    adata = _as_anndata(path, sp.vstack(blocks, format="csr") if blocks else None, cells, names, var)
+    adata = as_anndata(path, sp.vstack(blocks, format="csr") if blocks else None, cells, names, var)
     for column, values in obs.items():
         adata.obs[column] = values
     return adata
@@ -257,135 +257,6 @@ def _loom(path: Path, file: Any) -> AnnData:
 
 def _first_of(columns: dict[str, Any], wanted: Sequence[str]) -> str | None:
     return next((name for name in wanted if name in columns), None)
-
-
-def _matrix_file(folder: Path) -> Path | None:
-    """Return the matrix.mtx of a folder, with or without a prefix; None if there is none, or several."""
-    found = sorted(path for path in folder.iterdir() if _MATRIX_MARKET.search(path.name) and path.is_file())
-    named = [path for path in found if re.search(r"matrix\.mtx", path.name)] or found
-    return named[0] if len(named) == 1 else None
-
-
-def _matrix_market(path: Path) -> AnnData:
-    """Read a matrix in Matrix Market format with the names that lie beside it."""
-    from scipy.io import mmread
-
-    try:
-        matrix: Any = sp.csr_matrix(mmread(io.BytesIO(plain_bytes(path))))
-    except ValueError as error:
-        raise InputFileError(
-            f"{path} cannot be read as a matrix in Matrix Market format ({error}).",
-            fix="download or write it again.",
-        ) from error
-    prefix = re.sub(r"(matrix)?\.mtx(\.gz)?$", "", path.name)
-    genes = _beside(path, prefix, r"(features|genes)(\.names)?\.(tsv|txt|csv)(\.gz)?")
-    cells = _beside(path, prefix, r"(barcodes|cells|cell_names)\.(tsv|txt|csv)(\.gz)?")
-    if matrix.shape == (len(genes), len(cells)):
-        matrix = matrix.T.tocsr()
-    if matrix.shape != (len(cells), len(genes)):
-        raise InputFileError(
-            f"{path} is {matrix.shape[0]} x {matrix.shape[1]}, but {len(genes)} features and {len(cells)} "
-            "barcodes lie beside it.",
-            fix="put the three files of one run into one folder.",
-        )
-    names = genes[1 if genes.shape[1] > 1 else 0].tolist()
-    var = {"gene_ids": genes[0].tolist()} if genes.shape[1] > 1 else {}
-    if genes.shape[1] > 2:
-        var["feature_types"] = genes[2].tolist()
-    return _as_anndata(path, matrix, cells[0].tolist(), names, var)
-
-
-def _beside(path: Path, prefix: str, pattern: str) -> pd.DataFrame:
-    found = [
-        p for p in sorted(path.parent.iterdir()) if re.fullmatch(re.escape(prefix) + r"[._]?" + pattern, p.name)
-    ]
-    if not found:
-        what = pattern[1:].partition(")")[0].replace("|", ".tsv or ")
-        raise InputFileError(
-            f"beside {path} there is no {prefix}{what}.tsv, which names what the matrix holds.",
-            fix="put the three files of one run into one folder.",
-        )
-    separator = "," if ".csv" in found[0].name else "\t"
-    return pd.read_csv(
-        io.BytesIO(plain_bytes(found[0])), sep=separator, header=None, dtype=str, keep_default_na=False, quoting=3
-    )
-
-
-def _table(path: Path) -> AnnData:
-    """Read a table of counts, cells x genes or genes x cells, whichever its names show."""
-    content = plain_bytes(path)
-    try:
-        first = content.partition(b"\n")[0].decode("utf-8-sig")
-        separator = max("\t,;", key=first.count)
-        frame = pd.read_csv(io.BytesIO(content), sep=separator, encoding="utf-8-sig", low_memory=False)
-    except (UnicodeDecodeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputFileError(
-            f"{path} cannot be read as a table of counts ({reason}).",
-            fix="write it as comma- or tab-separated UTF-8, names in the first row and column.",
-        ) from error
-    head = str(frame.columns[0])
-    if frame.index.dtype.kind in "iu" and (
-        frame.iloc[:, 0].dtype.kind == "O"
-        or head.startswith("Unnamed")
-        or head.lower() in {"", "index", "cell", "id"}
-    ):
-        frame = frame.set_index(frame.columns[0])
-    texts = frame.select_dtypes(exclude=["number", "bool"])
-    numbers = frame.drop(columns=texts.columns)
-    if numbers.shape[1] == 0 or numbers.empty:
-        raise InputFileError(
-            f"{path} holds no numbers, so it is no table of counts.",
-            fix="write names in the first row and column, and numbers in all others.",
-        )
-    across, down = usual_genes(numbers.columns), usual_genes(numbers.index)
-    if down > across:
-        if texts.shape[1]:
-            raise InputFileError(
-                f"{path} has genes in its rows, and columns without numbers: {', '.join(map(str, texts))[:80]}.",
-                fix="leave these columns out.",
-            )
-        numbers = numbers.T
-    elif across == 0:
-        warnings.warn(
-            f"{path.name} is taken for cells x genes: neither its rows nor its columns have names of usual genes.",
-            C2SWarning,
-            stacklevel=2,
-        )
-    matrix = sp.csr_matrix(numbers.to_numpy(dtype=np.float64))
-    cells = [f"cell{i}" for i in range(len(numbers))] if numbers.index.dtype.kind in "iu" else list(numbers.index)
-    adata = _as_anndata(path, matrix, list(map(str, cells)), list(map(str, numbers.columns)), {})
-    for column in texts.columns:
-        adata.obs[str(column)] = texts[column].to_numpy()
-    return adata
-
-
-def _as_anndata(
-    path: Path, matrix: Any, cells: Sequence[str], genes: Sequence[str], var: dict[str, Any]
-) -> AnnData:
-    """Put together what was read; genes that share a name get distinct ones, as scanpy does."""
-    from anndata import AnnData
-
-    if matrix is None or matrix.shape != (len(cells), len(genes)):
-        shape = "no matrix" if matrix is None else f"a matrix of {matrix.shape[0]} x {matrix.shape[1]}"
-        raise InputFileError(
-            f"{path} holds {shape}, but names of {len(cells)} cells and {len(genes)} genes.",
-            fix="download or write it again, and compare its checksum.",
-        )
-    adata = AnnData(
-        X=matrix,
-        obs=pd.DataFrame(index=pd.Index(list(cells), dtype=object)),
-        var=pd.DataFrame(var, index=pd.Index(list(genes), dtype=object)),
-    )
-    twice = int(adata.var_names.duplicated().sum())
-    if twice:
-        warnings.warn(
-            f"{path.name}: {twice} genes have the name of another one; they are called NAME-1, NAME-2, ...",
-            C2SWarning,
-            stacklevel=2,
-        )
-        adata.var_names_make_unique()
-    return adata
 
 
 def _texts(values: Any) -> list[str]:

@@ -68,9 +68,9 @@ def obs_columns(path: Path) -> list[str]:
 
 def _whole_or_group(path: Path) -> tuple[AnnData | None, Any]:
     """Return all of a file that cannot be read in slices, or the open group of one that can."""
-    refuse_other_files(path)
-    refuse_false_claims(path)
     with reading(path):
+        refuse_other_files(path)
+        refuse_false_claims(path)
         foreign = read_foreign(path)
         if foreign is not None:
             return foreign, None
@@ -230,7 +230,11 @@ def _close(group: Any) -> None:
 
 
 def _matrix(node: Any) -> Any:
-    return node if hasattr(node, "shape") else sparse_dataset(node)
+    if hasattr(node, "shape"):
+        return node
+    if not {"encoding-type", "h5sparse_format"} & set(node.attrs):
+        raise ValueError(f"{node.name} does not say how it is stored: it has no attribute encoding-type")
+    return sparse_dataset(node)
 
 
 class _quiet(warnings.catch_warnings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,16 +19,15 @@ from c2s.data.gene_sets import is_gmt, read_gmt
 from c2s.data.opened import open_file
 from c2s.errors import C2SWarning, ConfigError, GeneError, InputFileError, MatrixError
 from c2s.sentences.features import STRIPPED, strip_names, strippable
-from c2s.sentences.matrix import Rows, as_float, by_rows, finish_rows, rows_at
+from c2s.sentences.matrix import LOGARITHMS, Rows, as_float, by_rows, finish_rows, rows_at
 from c2s.sentences.matrix_kind import MatrixKind, check_rows, matrix_kind, refuse_mixed
-from c2s.sentences.symbols import matrix_words, table_words
+from c2s.sentences.symbols import Words, table_words
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 Normalise = Literal["auto", "always", "never"]
 
-_LOGS = {"log2": math.log(2), "log10": math.log(10)}
 _CHUNK = 4096
 #: Key of ``uns`` under which a backed matrix says which layers its file has.
 _LAYERS = "layers of the file"
@@ -202,22 +201,18 @@ def prepare_cells(adata: AnnData, reading: Reading, path: Path) -> AnnData:
     if is_gmt(path) and not is_hdf5(path):
         adata.uns["c2s"] |= {"source": path.name, "done": "nothing"}
         return adata  # made as it is wanted
-    adata.uns.pop("c2s", None)  # what an earlier reading found is not what this file holds
     found: dict[str, Any] = {"source": path.name}
+    adata.uns["c2s"] = {**found}  # for errors; and what an earlier reading found is not what this file holds
     layers = adata.uns.pop(_LAYERS, [*(["raw"] if adata.raw is not None else []), *adata.layers])
-    _name_genes(adata, reading)
-    features = matrix_words(adata).features
-    if features.genes is not None:
-        n = adata.n_vars - len(features.genes)
-        warnings.warn(
-            f"{n} of {adata.n_vars} features of {path.name} are no genes, and make neither words nor totals: "
-            f"{features}.",
-            C2SWarning,
-            stacklevel=3,
-        )
-        found["n_features_left_out"] = n
+    names, words = named_genes(path, adata.var, adata.obs_names, reading.symbols, reading.strip, stacklevel=4)
+    if names is not None:
+        adata.var["original_name"] = adata.var_names.to_numpy()
+        adata.var_names = pd.Index(names, dtype=object)
+    genes = words.features.genes
+    if genes is not None:
+        found["n_features_left_out"] = adata.n_vars - len(genes)
         if not reading.backed:
-            adata = adata[:, features.genes].copy()
+            adata = adata[:, genes].copy()
     if not reading.backed:
         _refuse_broken(path, adata.X)
     kind = matrix_kind(adata)
@@ -237,31 +232,69 @@ def prepare_cells(adata: AnnData, reading: Reading, path: Path) -> AnnData:
     return adata
 
 
-def _name_genes(adata: AnnData, reading: Reading) -> None:
-    """Give the genes the names that are wanted, in place; the old ones are kept in ``var``."""
-    if reading.symbols is None and not reading.strip:
-        names = list(map(str, adata.var_names))
-        for what, n in strippable(names).items():
-            if what != "ensembl":  # which the check of symbols refuses, with this way out
-                warnings.warn(
-                    f"{n} of {len(names)} names of genes have a {what} that models do not know, such as "
-                    f"{next(name for name in names if STRIPPED[what].search(name))!r}: strip=({what!r},) "
-                    f"(--strip {what}) takes it away.",
-                    C2SWarning,
-                    stacklevel=4,
-                )
-        return
-    if reading.symbols is not None and reading.symbols not in adata.var:
-        columns = ", ".join(map(str, adata.var.columns)) or "none"
+def named_genes(
+    path: Path,
+    var: pd.DataFrame,
+    rows: Iterable[Any],
+    symbols: str | None,
+    strip: Sequence[str],
+    *,
+    stacklevel: int,
+) -> tuple[list[str] | None, Words]:
+    """Find the words of a file, and warn of what is left out or had better be taken from names.
+
+    Parameters
+    ----------
+    path
+        The file.
+    var
+        What is known of the columns of its matrix.
+    rows
+        Names of (some of) the rows.
+    symbols, strip
+        As for `read_cells`.
+    stacklevel
+        Of the warnings.
+
+    Returns
+    -------
+    names, words
+        Names of all columns where `symbols` or `strip` give them new ones, else None; and the words of those that
+        are genes.
+
+    Raises
+    ------
+    GeneError
+        As `read_cells`.
+    """
+    if symbols is not None and symbols not in var:
+        columns = ", ".join(map(str, var.columns)) or "none"
         raise GeneError(
-            f"var has no column {reading.symbols!r}; it has {columns}.",
+            f"var of {path.name} has no column {symbols!r}; it has {columns}.",
             fix="name one of them as symbols= (--symbols COLUMN).",
         )
-    given = adata.var_names if reading.symbols is None else adata.var[reading.symbols]
-    names = strip_names(given, reading.strip) if reading.strip else list(given)
-    table_words(adata.var, names, where=f"var[{reading.symbols!r}]" if reading.symbols else "var_names")
-    adata.var["original_name"] = adata.var_names.to_numpy()
-    adata.var_names = pd.Index(list(map(str, names)), dtype=object)
+    given = list(var.index if symbols is None else var[symbols])
+    names = strip_names(given, strip) if strip else given
+    where = f"var_names of {path.name}" if symbols is None else f"var[{symbols!r}] of {path.name}"
+    words = table_words(var, names, where=where, rows=rows)
+    if words.features.genes is not None:
+        warnings.warn(
+            f"{len(names) - len(words)} of {len(names)} features of {path.name} are no genes, and make neither "
+            f"words nor totals: {words.features}.",
+            C2SWarning,
+            stacklevel=stacklevel,
+        )
+    texts = list(map(str, names))
+    for what, n in {} if strip else strippable(texts).items():
+        if what != "ensembl":  # which the check of symbols refuses, with this way out
+            warnings.warn(
+                f"{n} of {len(texts)} names of genes have a {what} that models do not know, such as "
+                f"{next(name for name in texts if STRIPPED[what].search(name))!r}: strip=({what!r},) "
+                f"(--strip {what}) takes it away.",
+                C2SWarning,
+                stacklevel=stacklevel,
+            )
+    return None if names is given and symbols is None else texts, words
 
 
 def _refuse_broken(path: Path, matrix: Any) -> None:
@@ -278,16 +311,8 @@ def _refuse_broken(path: Path, matrix: Any) -> None:
 
 def _refuse_kind(kind: MatrixKind, path: Path, reading: Reading, layers: Sequence[str]) -> None:
     """Refuse what cannot be brought to log1p; say so where what the values are is a guess."""
-    if kind.name == "scaled" and reading.normalise != "never":
-        fix, remedy = "write the file again with the values from before sc.pp.scale.", {}
-        if layers:
-            remedy = {"layer": layers[0]}
-            fix = f"name the layer with the values before scaling, e.g. layer={layers[0]!r} (--layer {layers[0]})."
-        raise MatrixError(
-            f"{path} holds scaled values ({kind.evidence}), whose order is not that of expression.",
-            fix=fix,
-            remedy=remedy,
-        )
+    if reading.normalise != "never":
+        refuse_scaled(kind, path, layers)
     if reading.normalise != "auto":
         return
     refuse_mixed(kind, str(path))
@@ -301,9 +326,32 @@ def _refuse_kind(kind: MatrixKind, path: Path, reading: Reading, layers: Sequenc
         )
 
 
+def refuse_scaled(kind: MatrixKind, path: Path, layers: Sequence[str]) -> None:
+    """Refuse a matrix of scaled values, whose order says nothing; a layer of the file is named.
+
+    Raises
+    ------
+    MatrixError
+        It is one.
+    """
+    if kind.name in {"scaled", "ranks"}:
+        before = "they were ranked" if kind.name == "ranks" else "sc.pp.scale or a correction"
+        fix, remedy = f"write the file again with the values from before {before}.", {}
+        if layers:
+            remedy = {"layer": layers[0]}
+            fix = (
+                f"name the layer with the values before {before}, e.g. layer={layers[0]!r} (--layer {layers[0]})."
+            )
+        raise MatrixError(
+            f"{path} holds {kind.words} ({kind.evidence}), whose order is not that of expression.",
+            fix=fix,
+            remedy=remedy,
+        )
+
+
 def _checked(adata: AnnData, kind: str | None) -> sp.csr_matrix:
     """Return ``X`` as CSR with sorted columns; refuse what expression cannot be."""
-    values: Any = adata.X if sp.issparse(adata.X) else np.asarray(adata.X)
+    values: Any = adata.X if sp.issparse(adata.X) else as_float(np.asarray(adata.X))
     matrix: sp.csr_matrix = sp.csr_matrix(values)
     if not matrix.has_canonical_format:
         matrix.sum_duplicates()
@@ -363,10 +411,12 @@ def _step(kind: MatrixKind, reading: Reading) -> dict[str, Any]:
         return {}
     if reading.normalise == "always" or kind.name in {"counts", "fractional"}:
         return {"operation": "normalise_total", "value": float(reading.target_sum)}
-    if kind.name == "normalised":
-        return {"operation": "log1p", "value": 1.0}
-    if kind.name in _LOGS:
-        return {"operation": "multiply", "value": _LOGS[kind.name]}
+    if kind.name.endswith(" of counts"):
+        return {"operation": "normalise_total", "value": float(reading.target_sum), "undone": kind.name}
+    if kind.name in {"normalised", "log1p twice"}:
+        return {"operation": "log1p" if kind.name == "normalised" else "expm1", "value": 1.0}
+    if kind.name in {"log2", "log10"}:
+        return {"operation": "multiply", "value": math.log(LOGARITHMS[kind.name])}
     return {}
 
 
@@ -374,10 +424,11 @@ def _scale(kind: MatrixKind, step: Mapping[str, Any]) -> str:
     """Say in words what the values are now."""
     match step.get("operation"):
         case "normalise_total":
-            return f"log1p of counts scaled to {step['value']:g} a cell"
+            undone = f", from the {step['undone']} of the file" if "undone" in step else ""
+            return f"log1p of counts scaled to {step['value']:g} a cell{undone}"
         case "log1p":
             return "log1p of the normalised values of the file"
-        case "multiply":
+        case "multiply" | "expm1":
             return f"log1p, from the {kind.name} of the file"
         case _:
             return f"{kind.words}, as in the file"

@@ -11,14 +11,11 @@ import pandas as pd
 import scipy.sparse as sp
 
 from c2s.errors import GeneError, MatrixError
+from c2s.sentences.matrix import undo
 from c2s.sentences.matrix_kind import matrix_kind
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-
-#: Natural logarithm of the base, of logarithms of 1 + x.
-_LOGARITHMS = {"log1p": 1.0, "log2": float(np.log(2)), "log10": float(np.log(10))}
 
 
 def check_cells(adata: AnnData) -> None:
@@ -75,5 +72,5 @@ def linear_expression(adata: AnnData) -> sp.csr_matrix:
     matrix.eliminate_zeros()
     inverse = adata.uns.get("c2s", {}).get("inverse", {}).get("model")
     kind = json.loads(inverse)["expression"] if inverse else matrix_kind(adata).name
-    matrix.data = np.expm1(matrix.data * _LOGARITHMS[kind]) if kind in _LOGARITHMS else matrix.data
+    matrix.data = undo(matrix.data, kind)
     return matrix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from c2s.reading import reading
 if TYPE_CHECKING:
     from anndata import AnnData
 
+#: Logarithms people take of ``1 + x``, by their base.
+LOGARITHMS: dict[str, float] = {"log1p": math.e, "log2": 2.0, "log10": 10.0}
 #: Key of ``uns["c2s"]`` under which `c2s.read_cells` leaves what to do to each row of a backed matrix.
 ON_READ = "on_read"
 
@@ -144,12 +147,22 @@ class StoredCSR:
         The group of HDF5 or zarr that holds ``data``, ``indices`` and ``indptr``.
     shape
         Cells and genes.
+
+    Raises
+    ------
+    ValueError
+        Its parts contradict each other.
     """
 
     def __init__(self, group: Any, shape: tuple[int, int]) -> None:
         self.shape = shape
         self._indices, self._data = group["indices"], group["data"]
         self._indptr = np.asarray(group["indptr"][:]).astype(np.int64)
+        # Compiled code follows it.
+        if np.any(np.diff(self._indptr, prepend=0) < 0) or self._indptr[-1] > min(
+            self._data.shape[0], self._indices.shape[0]
+        ):
+            raise ValueError("the indptr of a sparse matrix falls, or leads beyond its values")
 
     def rows(self, start: int, stop: int) -> Rows:
         """Read some rows."""
@@ -257,7 +270,15 @@ def as_float(data: npt.NDArray[Any]) -> npt.NDArray[np.floating[Any]]:
     return data.astype(np.float32 if data.dtype.itemsize < 4 else np.float64)
 
 
-def finish_rows(rows: Rows, n_genes: int, operation: str, value: float) -> Rows:
+def undo(values: npt.NDArray[np.floating[Any]], kind: str) -> npt.NDArray[np.floating[Any]]:
+    """Undo the logarithm that values are of by their kind (see `c2s.sentences.matrix_kind`); others stay."""
+    name = kind.removesuffix(" of counts")
+    if name in LOGARITHMS:
+        values = np.expm1(values * math.log(LOGARITHMS[name]))
+    return np.expm1(np.expm1(values)) if name == "log1p twice" else values
+
+
+def finish_rows(rows: Rows, n_genes: int, operation: str, value: float, undone: str = "") -> Rows:
     """Do to the rows of a backed matrix what `c2s.read_cells` would have done to the whole.
 
     Parameters
@@ -268,17 +289,20 @@ def finish_rows(rows: Rows, n_genes: int, operation: str, value: float) -> Rows:
         Columns of the matrix.
     operation, value
         ``"normalise_total"``: log1p of the values scaled to a total of `value` (rows that sum to 0 stay);
-        ``"log1p"``; ``"multiply"`` by `value`.
+        ``"log1p"``; ``"expm1"``; ``"multiply"`` by `value`.
+    undone
+        With ``"normalise_total"``, a kind of matrix whose logarithm is undone before.
     """
     if rows.has_duplicates():  # the logarithm of a sum is not the sum of logarithms
         rows = rows.canonical(n_genes)
     if operation == "normalise_total":
         owner = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
-        totals = np.bincount(owner, weights=rows.data, minlength=len(rows))
+        data = undo(rows.data, undone)
+        totals = np.bincount(owner, weights=data, minlength=len(rows))
         factor = np.divide(value, totals, out=np.zeros_like(totals), where=totals > 0)
-        data = np.log1p(rows.data * factor[owner])
-    elif operation == "log1p":
-        data = np.log1p(rows.data)
+        data = np.log1p(data * factor[owner])
+    elif operation in {"log1p", "expm1"}:
+        data = getattr(np, operation)(rows.data)
     else:
         data = rows.data * value
     return Rows(rows.start, rows.indptr, rows.indices, data.astype(np.float32))

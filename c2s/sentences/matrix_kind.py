@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +13,34 @@ import numpy.typing as npt
 from c2s.errors import MatrixError
 from c2s.reading import reading
 from c2s.sentences.features import features_of
-from c2s.sentences.matrix import Rows, by_rows, file_of, finish_rows, matrix_of, on_read, raw_chunks, rows_at
+from c2s.sentences.matrix import (
+    LOGARITHMS,
+    Rows,
+    by_rows,
+    file_of,
+    finish_rows,
+    matrix_of,
+    on_read,
+    raw_chunks,
+    rows_at,
+)
+from c2s.sentences.transformations import (
+    FEW_VALUES,
+    FUNCTIONS,
+    HIGHEST_LOG,
+    Kind,
+    distance_from_steps,
+    logarithm_of_counts,
+    transformed_by,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-Kind = Literal["empty", "counts", "fractional", "normalised", "log1p", "log2", "log10", "scaled", "mixed"]
-
-#: Logarithms people take of ``1 + x``; "normalised" is none at all.
-_BASES: dict[Kind, float] = {"log1p": math.e, "log2": 2.0, "log10": 10.0}
 _BLOCKS, _BLOCK_ROWS = 8, 8
-#: No logarithm of expression is higher.
-_HIGHEST_LOG = 30.0
-_FEW_VALUES = 20
+#: Fewer cells with fractions may look like another kind by chance.
+_FEW_CELLS = 3
 _SHOWN = 3
 
 
@@ -39,7 +53,8 @@ class MatrixKind:
     name
         ``"counts"`` (whole numbers), ``"fractional"`` (counts that were corrected, so that they are no whole
         numbers), ``"normalised"`` (not logarithmic), ``"log1p"``, ``"log2"``, ``"log10"`` (of 1 + normalised
-        counts), ``"scaled"`` (has negative values), ``"mixed"`` (cells of two kinds) or ``"empty"``.
+        counts), ``"log1p twice"``, ``"log1p of counts"`` and the like (cells were not brought to one total),
+        ``"scaled"`` (has negative values), ``"ranks"``, ``"mixed"`` (cells of two kinds) or ``"empty"``.
     evidence
         One sentence: what it was recognised by.
     guess
@@ -53,7 +68,9 @@ class MatrixKind:
     @property
     def words(self) -> str:
         """The name, in words."""
-        return {"fractional": "counts that are no whole numbers"}.get(self.name, self.name)
+        return {"fractional": "counts that are no whole numbers", "scaled": "scaled values"}.get(
+            self.name, self.name
+        )
 
 
 @dataclass(frozen=True)
@@ -114,64 +131,73 @@ def kind_of_rows(
         return MatrixKind("empty", "no sampled cell expresses a gene")
     whole = [cell for cell in cells if cell.fractions == 0]
     if len(whole) == len(cells):
-        return MatrixKind("counts", "all values are whole numbers")
+        return _kind_of_whole_numbers(cells)
     negative = values < 0
     if negative.mean() >= 0.05:
         return MatrixKind("scaled", f"{negative.mean():.0%} of the values that are not 0 are negative")
-    if len(values) < _FEW_VALUES:
+    if len(values) < FEW_VALUES:
         return MatrixKind("log1p", f"{len(values)} values are too few to tell", True)
     others = [cell for cell in cells if cell.fractions >= 0.5]
     if not others:
-        share = np.mean([cell.fractions for cell in cells])
-        return MatrixKind("fractional", f"{share:.0%} of the values are no whole numbers, the others are", True)
-    found = _kind_of_fractions([cell.values[cell.values > 0] for cell in others])
-    counted = [cell for cell in whole if _is_of_counts(cell.values, found.name, others)]
+        return _kind_of_few_fractions(cells)
+    found = MatrixKind(*transformed_by(_positive(others)))
+    counted = [cell for cell in whole if _is_of_counts(cell.values, found.name.removesuffix(" of counts"), others)]
     # One cell may have a size factor of exactly 1.
-    if len(counted) < (2 if found.name == "normalised" else 1):
-        return found
+    if len(counted) >= (2 if found.name == "normalised" else 1):
+        return _mixed(len(cells), {"hold whole numbers, as counts are,": counted, found.words: others}, obs)
+    groups = _groups(others)
+    return found if len(groups) < 2 else _mixed(len(cells), groups, obs)
+
+
+def _kind_of_whole_numbers(cells: Sequence[_Cell]) -> MatrixKind:
+    many = [cell.values for cell in cells if len(cell.values) >= FEW_VALUES]
+    if many and all(v.max() == len(v) and len(np.unique(v)) == len(v) for v in many):
+        return MatrixKind("ranks", "each cell holds every whole number from 1 to its number of genes once")
+    if 2 * len(many) > len(cells) and all(cell.values.max() == 1 for cell in cells):
+        return MatrixKind("counts", "all values are 0 or 1, of which no order of genes can be told", True)
+    return MatrixKind("counts", "all values are whole numbers")
+
+
+def _kind_of_few_fractions(cells: Sequence[_Cell]) -> MatrixKind:
+    """Tell counts that were corrected from logarithms of low counts, many of which are whole numbers."""
+    if found := logarithm_of_counts(_positive(cells)):
+        return MatrixKind(*found)
+    share = np.mean([cell.fractions for cell in cells])
+    return MatrixKind("fractional", f"{share:.0%} of the values are no whole numbers, the others are", True)
+
+
+def _groups(cells: Sequence[_Cell]) -> dict[str, list[_Cell]]:
+    """Sort cells with fractions by what each shows by itself, where most show something."""
+    groups: dict[str, list[_Cell]] = {}
+    for cell in cells:
+        positive = _positive([cell])
+        distances = sorted((distance_from_steps(positive, name), name) for name in FUNCTIONS)
+        if distances[0][0] < 0.03 and distances[1][0] > 0.1:
+            groups.setdefault(distances[0][1], []).append(cell)
+    if set(groups) & set(LOGARITHMS):
+        known = {cell.row for some in groups.values() for cell in some}
+        if high := [c for c in cells if c.row not in known and c.values.max() > HIGHEST_LOG]:
+            groups["reach values too high for a logarithm"] = high
+    told = sum(map(len, groups.values())) >= len(cells) / 2
+    return {name: some for name, some in groups.items() if told and len(some) >= _FEW_CELLS}
+
+
+def _mixed(n: int, groups: Mapping[str, Sequence[_Cell]], obs: pd.DataFrame | None) -> MatrixKind:
     names = list(obs.index.astype(str)) if obs is not None else []
-    told = [_named([cell.row for cell in some], names) for some in (counted, others)]
-    evidence = (
-        f"of {len(cells)} sampled cells {told[0]} hold whole numbers, as counts are, and {told[1]} {found.words}"
-    )
-    column = None if obs is None else _column_between(obs, counted, others)
-    return MatrixKind("mixed", evidence + (f"; obs[{column!r}] tells them apart" if column else ""))
+    told = " and ".join(f"{_named([cell.row for cell in some], names)} {words}" for words, some in groups.items())
+    one, other = list(groups.values())[:2]
+    column = None if obs is None else _column_between(obs, one, other)
+    apart = f"; obs[{column!r}] tells them apart" if column else ""
+    return MatrixKind("mixed", f"of {n} sampled cells {told}{apart}")
 
 
-def _kind_of_fractions(cells: list[npt.NDArray[np.float64]]) -> MatrixKind:
-    """Say what function cells with fractions were transformed by."""
-    by_step = {name: _distance_from_steps(cells, name) for name in ("normalised", *_BASES)}
-    name = min(by_step, key=lambda n: by_step[n])
-    if by_step[name] < 0.06:
-        return MatrixKind(
-            name, f"undone, each cell is whole multiples of one step (mean distance {by_step[name]:.3f})"
-        )
-    by_total = {name: _variation_of_totals(cells, name) for name in ("normalised", *_BASES)}
-    name = min(by_total, key=lambda n: by_total[n])
-    others = min(v for n, v in by_total.items() if n != name)
-    if by_total[name] < 0.005 and others > 0.01:  # the totals of identical cells say nothing
-        return MatrixKind(name, f"undone, the cells have equal totals (variation {by_total[name]:.3f})")
-    highest = max(float(cell.max()) for cell in cells)
-    if highest > _HIGHEST_LOG:
-        return MatrixKind(
-            "fractional",
-            f"its values reach {highest:.0f}, too high for a logarithm, and are no whole numbers",
-            True,
-        )
-    undone, as_is = by_total["log1p"], by_total["normalised"]
-    if math.isfinite(undone) and undone > 1 and undone > 2 * as_is:
-        return MatrixKind(
-            "fractional",
-            f"taken for logarithms, the totals of the cells would differ wildly (variation {undone:.1f}, "
-            f"as they are {as_is:.1f})",
-            True,
-        )
-    return MatrixKind("log1p", f"fractions up to {highest:.1f} without a sign of another transformation", True)
+def _positive(cells: Sequence[_Cell]) -> list[npt.NDArray[np.float64]]:
+    return [cell.values[cell.values > 0] for cell in cells if cell.values.max() > 0]
 
 
 def _is_of_counts(values: npt.NDArray[np.float64], found: str, others: Sequence[_Cell]) -> bool:
     """Whether a cell of whole numbers cannot be of the kind that cells with fractions were found to be."""
-    if found in _BASES:
+    if found in LOGARITHMS:
         # log2(1 + 1) is a whole number, and so may a few values be.
         return len(values) >= 3 and (found == "log1p" or values.max() >= 5)
     if found == "normalised":  # a cell whose size factor is a whole number has whole numbers too, multiples of it
@@ -210,32 +236,6 @@ def _sample(matrix: Any, genes: npt.NDArray[np.int64] | None) -> Iterator[_Cell]
             values = values[np.isfinite(values) & (values != 0)]
             if len(values):
                 yield _Cell(int(start) + i, values)
-
-
-def _undo(values: npt.NDArray[np.float64], name: str) -> npt.NDArray[np.float64]:
-    with np.errstate(over="ignore"):
-        return values if name == "normalised" else np.expm1(values * math.log(_BASES[name]))  # type: ignore[index]
-
-
-def _distance_from_steps(cells: list[npt.NDArray[np.float64]], name: str) -> float:
-    """Return how far values are from whole multiples of their cell's smallest, 0 to 0.5 (0.25 by chance)."""
-    distances = [np.zeros(0)]
-    for cell in cells:
-        steps = _undo(cell, name)
-        with np.errstate(over="ignore", invalid="ignore"):
-            steps = steps / steps.min()
-        # The smallest itself says nothing, and high multiples drown in rounding.
-        told = steps[(steps > 1.01) & (steps < 12)]
-        distances.append(np.abs(told - np.round(told)))
-    joined = np.concatenate(distances)
-    return float(joined.mean()) if len(joined) >= 20 else math.inf
-
-
-def _variation_of_totals(cells: list[npt.NDArray[np.float64]], name: str) -> float:
-    totals = np.array([_undo(cell, name).sum() for cell in cells])
-    if len(totals) < 5 or not np.isfinite(totals).all():
-        return math.inf
-    return float(totals.std() / totals.mean())
 
 
 def checked_chunks(
@@ -299,10 +299,11 @@ def check_rows(rows: Rows, kind: str | None, names: Any, layer: str | None = Non
         first = int(np.flatnonzero(~(values >= 0) | (values == np.inf))[0])
         row = int(np.searchsorted(rows.indptr - rows.indptr[0], first, side="right")) - 1
         raise _impossible(str(names[rows.start + row]), rows.start + row, float(values[first]), kind, where)
-    if kind != "counts" and kind not in _BASES:
+    kind = kind and kind.removesuffix(" of counts")
+    if kind != "counts" and kind not in LOGARITHMS:
         return
     row = int(kernels.other_kind(rows.indptr, rows.data, kind == "counts", kind != "log1p"))
-    if row < 0 and kind != "counts" and values.max() > _HIGHEST_LOG:
+    if row < 0 and kind != "counts" and values.max() > HIGHEST_LOG:
         row = int(np.searchsorted(rows.indptr - rows.indptr[0], int(values.argmax()), side="right")) - 1
     if row >= 0:
         holds = "fractions" if kind == "counts" else "counts, or values too high for a logarithm"

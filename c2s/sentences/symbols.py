@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,6 +42,8 @@ _SYMBOL_COLUMNS = (
     "gene_name",
     "gene_short_name",
 )
+#: What the cells of a table may be called.
+_CELLS = r"(?i)(^|[^a-z])(cell|barcode|bc|sample|well|spot|nucleus|gsm|srr|err)[\W_]?\d+"
 #: Genes that nearly every dataset of human or mouse has: rows called so are genes, not cells.
 _USUAL = {"ACTB", "B2M", "EEF1A1", "FTH1", "FTL", "GAPDH", "MALAT1", "RPL13", "RPLP0", "RPS27", "TMSB4X", "UBC"}
 #: Longer names than this are no symbols, and would not fit the tables of the kernels.
@@ -139,10 +142,6 @@ def matrix_words(adata: AnnData, *, symbols: str | None = None, uppercase: bool 
         barcodes, genomic ranges, ...), or a symbol is empty, duplicated, holds white space, or collides when
         upper-cased.
     """
-    if adata.n_vars == 0:
-        raise GeneError("the matrix has no genes (no columns).", fix="check how it was filtered or transposed.")
-    if adata.n_vars >= _MAX_GENES:
-        raise GeneError(f"{adata.n_vars} genes are too many.", fix="is the matrix transposed? Try adata.T.")
     if symbols is None:
         values: Any = adata.var_names
     elif symbols in adata.var:
@@ -174,6 +173,10 @@ def table_words(
     rows
         Names of (some of) the rows, to tell a matrix that is transposed.
     """
+    if not len(names):
+        raise GeneError("the matrix has no genes (no columns).", fix="check how it was filtered or transposed.")
+    if len(names) >= _MAX_GENES:
+        raise GeneError(f"{len(names)} genes are too many.", fix="is the matrix transposed? Try adata.T.")
     features = features_of(names, var)
     if features.genes is not None:
         names = [names[i] for i in features.genes]
@@ -237,6 +240,29 @@ def no_symbols(names: pa.StringArray) -> tuple[int, str, str]:
 def usual_genes(names: Iterable[Any]) -> int:
     """Return how many of a few genes that every dataset of human or mouse has are among some names."""
     return len(_USUAL.intersection(str(name).upper() for name in names))
+
+
+def names_of_genes(names: Sequence[Any]) -> float:
+    """Return how sure it is that some names are those of genes, from 0 to 1: usual symbols, or ids of genes."""
+    if usual_genes(names) >= 3:
+        return 1.0
+    return _share(
+        names, ("Ensembl ids", "Ensembl ids joined with symbols", "accession numbers", "ids of a database")
+    )
+
+
+def names_of_cells(names: Sequence[Any]) -> float:
+    """Return the share of names that only cells have: barcodes, and numbers after one word or after *cell*."""
+    words = Counter(str(name).rstrip("0123456789") for name in names)
+    numbered = max((n for word, n in words.items() if word), default=0) / max(len(names), 1)
+    return max(_share(names, ("cell barcodes", "cells")), numbered if numbered > 0.9 else 0.0)
+
+
+def _share(names: Sequence[Any], kinds: Sequence[str]) -> float:
+    texts = pa.array([str(name) for name in names], pa.string())
+    patterns = {**_NO_SYMBOLS, "cells": _CELLS}
+    masks = [np.asarray(pc.match_substring_regex(texts, patterns[kind])) for kind in kinds]
+    return float(np.logical_or.reduce(masks).mean()) if len(texts) else 0.0
 
 
 def symbol_columns(var: Any) -> list[str]:

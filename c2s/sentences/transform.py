@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from c2s import __version__
-from c2s.errors import C2SWarning, ConfigError, MatrixError
+from c2s.errors import C2SWarning, ConfigError, InputFileError, MatrixError
 from c2s.progress import progress
 from c2s.prompts import stable_hash
-from c2s.sentences.matrix import Rows, on_read, reading_notes
+from c2s.sentences.matrix import Rows, file_of, on_read, reading_notes
 from c2s.sentences.matrix_kind import checked_chunks, matrix_kind, refuse_mixed
 from c2s.sentences.symbols import Words, matrix_words
 from c2s.sentences.table import CellSentences, obs_table, vocabulary_table
@@ -158,6 +158,11 @@ class SentenceStream:
         self._options |= {"uppercase": uppercase, "symbols": symbols, "expects": expects}
         self._n_cells = np.zeros(len(self._words), np.int64)
         self._n_empty = 0
+        if expects == "normalised" and self._kind.name == "ranks":
+            raise MatrixError(
+                f"the values are ranks, not expression: {self._kind.evidence}.",
+                fix="give the values from before they were ranked.",
+            )
         if expects == "normalised" and self._kind.name == "counts":
             raise MatrixError(
                 "every value is a whole number: these are raw counts, where normalised expression is expected.",
@@ -172,7 +177,13 @@ class SentenceStream:
         told = []
         if self._words.features.others:
             told.append(f"features that are no genes make no words: {self._words.features}.")
-        if self._expects == "normalised" and self._kind.name in {"fractional", "normalised", "log2", "log10"}:
+        if self._expects == "normalised" and self._kind.name not in {
+            "log1p",
+            "counts",
+            "ranks",
+            "scaled",
+            "empty",
+        }:
             told.append(
                 f"the values are {self._kind.words}, not log1p ({self._kind.evidence}); the sentences "
                 "are the same, but a rank-expression model has this unit. c2s.read_cells brings them to log1p."
@@ -250,10 +261,13 @@ class SentenceStream:
 
     def _refuse(self, row: int) -> None:
         where = "X" if self._layer is None else f"layer {self._layer!r}"
-        raise MatrixError(
-            f"cell {self._cell(row)!r} (row {row}) has an index that is out of range in {where}.",
-            fix="build the matrix again; its column indices exceed the number of genes.",
-        )
+        told = f"cell {self._cell(row)!r} (row {row}) has an index that is out of range in {where}"
+        if "source" in reading_notes(self._adata):
+            raise InputFileError(
+                f"{told} of {file_of(self._adata)}.",
+                fix="download or write it again, and compare its checksum.",
+            )
+        raise MatrixError(f"{told}.", fix="build the matrix again; its column indices exceed the number of genes.")
 
     def _refuse_fraction(self, rows: Rows) -> None:
         from c2s.sentences import kernels

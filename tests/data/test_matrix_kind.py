@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 import c2s
 from c2s.data import matrix_kind
-from c2s.errors import MatrixError
+from c2s.errors import C2SWarning, MatrixError
 
 
 def kind(values: np.ndarray) -> str:
@@ -141,3 +141,92 @@ def test_a_layer_and_a_backed_matrix(counts, write):
     backed = c2s.read_cells(write(counts), backed=True)
     assert matrix_kind(backed).name == "log1p"  # it will be, as it is read
     assert backed.uns["c2s"]["matrix_kind"] == "counts"
+
+
+@pytest.mark.parametrize("backed", [False, True])
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda counts, logged: np.log1p(logged), "log1p twice"),
+        (lambda counts, logged: np.log1p(counts), "log1p of counts"),
+        (lambda counts, logged: np.log2(1 + counts), "log2 of counts"),
+        (lambda counts, logged: np.log10(1 + counts), "log10 of counts"),
+        (lambda counts, logged: counts / 2, "fractional"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*which is a guess")
+def test_whatever_was_done_to_counts_reading_gives_log1p_of_normalised_counts(
+    counts, normal, write, change, name, backed
+):
+    values = change(counts.X.toarray().astype(float), np.log1p(normal)).astype(np.float32)
+    path = write(ad.AnnData(sp.csr_matrix(values), var=counts.var, obs=counts.obs))
+    cells = c2s.read_cells(path, backed=backed)
+    assert cells.uns["c2s"]["matrix_kind"] == name
+    expected = ad.AnnData(sp.csr_matrix(np.log1p(normal).astype(np.float32)), var=counts.var, obs=counts.obs)
+    if not backed:
+        np.testing.assert_allclose(cells.X.toarray(), expected.X.toarray(), rtol=1e-5)
+    slopes = [c2s.RankExpressionModel.fit(some).slope for some in (cells, expected)]
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-5)
+
+
+def test_cells_that_were_only_logarithmised_are_told_from_cells_of_one_depth(counts):
+    rng = np.random.default_rng(1)
+    rarefied = rng.multinomial(1000, rng.dirichlet(np.full(300, 0.3)), size=60)
+    assert kind(np.log1p(rarefied * 10.0)[:, :150]) == "log1p"  # 10,000 a cell, then some of the genes
+
+
+@pytest.mark.parametrize("decimals", [1, 2])
+def test_decimals_that_were_cut_are_no_size_factor(decimals):
+    rng = np.random.default_rng(0)
+    deep = rng.poisson(rng.gamma(0.5, 2000, (1, 2000)) * rng.uniform(0.3, 2, (60, 1)))
+    logged = np.log1p(deep / deep.sum(1, keepdims=True) * 1e4)
+    assert kind(logged.round(decimals)) == "log1p"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "says"),
+    [
+        ("normalised", "log1p", r"\d+ \(.*\) (normalised|log1p) and \d+ \(.*\) (log1p|normalised)"),
+        ("log2", "log1p", r"log2"),
+        ("twice", "log1p", r"log1p twice"),
+        ("corrected", "log1p", r"reach values too high for a logarithm"),
+    ],
+)
+def test_cells_with_fractions_of_two_kinds_are_told_too(one, other, says):
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(rng.gamma(0.5, 3, (1, 400)) * rng.uniform(0.5, 2, (60, 1))) + 0.0
+    normal = counts / counts.sum(1, keepdims=True) * 1e4
+    made = {
+        "normalised": normal,
+        "log1p": np.log1p(normal),
+        "log2": np.log2(1 + normal),
+        "twice": np.log1p(np.log1p(normal)),
+        "corrected": counts * rng.uniform(3, 4, counts.shape),
+    }
+    batch = np.repeat(["a", "b"], 30)
+    values = np.where((batch == "a")[:, None], made[one], made[other])
+    found = matrix_kind(
+        ad.AnnData(sp.csr_matrix(values), obs=pd.DataFrame({"batch": batch}, index=map(str, range(60))))
+    )
+    assert found.name == "mixed"
+    assert re.search(says, found.evidence)
+    assert found.evidence.endswith("obs['batch'] tells them apart")
+
+
+def test_ranks_are_refused_and_presence_is_warned_of(counts, write):
+    dense = counts.X.toarray()
+    ranks = np.argsort(np.argsort(dense, axis=1), axis=1).astype(np.float32)
+    path = write(ad.AnnData(sp.csr_matrix(ranks), var=counts.var))
+    with pytest.raises(MatrixError, match=r"holds ranks .each cell holds every whole number .* order is not that"):
+        c2s.read_cells(path)
+    with pytest.raises(MatrixError, match="the values are ranks, not expression"):
+        c2s.to_cell_sentences(ad.AnnData(sp.csr_matrix(ranks), var=counts.var))
+    path = write(ad.AnnData(sp.csr_matrix((dense > 0).astype(np.float32)), var=counts.var), "binary.h5ad")
+    with pytest.warns(C2SWarning, match="all values are 0 or 1"):
+        c2s.read_cells(path)
+
+
+def test_negative_values_of_few_cells_do_not_break_what_is_looked_for(counts, normal):
+    values = np.log1p(normal)
+    values[5] = np.where(values[5] > 0, -0.1, 0)
+    assert kind(values) in {"log1p", "scaled"}

@@ -1,0 +1,149 @@
+"""What function expression was transformed by, read from the values of some cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from c2s.sentences.matrix import undo
+
+Kind = Literal[
+    "empty",
+    "counts",
+    "fractional",
+    "normalised",
+    "log1p",
+    "log2",
+    "log10",
+    "log1p twice",
+    "log1p of counts",
+    "log2 of counts",
+    "log10 of counts",
+    "scaled",
+    "ranks",
+    "mixed",
+]
+#: The positive values of each cell.
+Cells = Sequence[npt.NDArray[np.float64]]
+
+#: "normalised" is no function at all.
+FUNCTIONS: tuple[Kind, ...] = ("normalised", "log1p", "log2", "log10", "log1p twice")
+#: Logarithms of counts that were not normalised, by the logarithm.
+_OF_COUNTS: dict[Kind, Kind] = {
+    "log1p": "log1p of counts",
+    "log2": "log2 of counts",
+    "log10": "log10 of counts",
+}
+#: No logarithm of expression is higher.
+HIGHEST_LOG = 30.0
+#: Fewer values tell nothing.
+FEW_VALUES = 20
+
+
+#: What is no logarithm may be too large once that is undone.
+_any_size = np.errstate(over="ignore", invalid="ignore")
+
+
+class Found(NamedTuple):
+    """What values were found to be, by what, and whether that is a guess."""
+
+    name: Kind
+    evidence: str
+    guess: bool = False
+
+
+def transformed_by(cells: Cells) -> Found:
+    """Say what function cells with fractions were transformed by."""
+    found = logarithm_of_counts(cells) or _by_steps(cells)
+    if found is not None:
+        return found
+    by_total = {name: _variation_of_totals(cells, name) for name in FUNCTIONS[:-1]}
+    name = min(by_total, key=lambda n: by_total[n])
+    others = min(v for n, v in by_total.items() if n != name)
+    if by_total[name] < 0.005 and others > 0.01:  # the totals of identical cells say nothing
+        return Found(name, f"undone, the cells have equal totals (variation {by_total[name]:.3f})")
+    highest = max(float(cell.max()) for cell in cells)
+    if highest > HIGHEST_LOG:
+        return Found(
+            "fractional",
+            f"its values reach {highest:.0f}, too high for a logarithm, and are no whole numbers",
+            True,
+        )
+    undone, as_is = by_total["log1p"], by_total["normalised"]
+    if math.isfinite(undone) and undone > 1 and undone > 2 * as_is:
+        return Found(
+            "fractional",
+            f"taken for logarithms, the totals of the cells would differ wildly (variation {undone:.1f}, "
+            f"as they are {as_is:.1f})",
+            True,
+        )
+    return Found("log1p", f"fractions up to {highest:.1f} without a sign of another transformation", True)
+
+
+@_any_size
+def logarithm_of_counts(cells: Cells) -> Found | None:
+    """Say so where undoing a logarithm leaves counts, whose cells were not brought to one total before."""
+    joined = np.concatenate(cells)
+    joined = joined[joined != np.floor(joined)]  # log2(1 + 1) is a whole number already
+    for name, of_counts in _OF_COUNTS.items():
+        low, totals = undo(joined, name), np.array([undo(cell, name).sum() for cell in cells])
+        low = low[low < 50]  # where rounding shows least
+        whole = np.round(low)
+        if len(low) < FEW_VALUES or len(cells) < 5 or whole.min() < 1 or np.abs(low - whole).mean() > 0.03:
+            continue
+        # Of cells of one depth, normalised to a multiple of it, all are multiples of that number.
+        if np.gcd.reduce(whole.astype(np.int64)) == 1 and totals.std() > 0.05 * totals.mean():
+            return Found(of_counts, "undone, they are whole numbers, and the totals of the cells differ")
+    return None
+
+
+def _by_steps(cells: Cells) -> Found | None:
+    """Find the function whose inverse makes each cell whole multiples of one step, its size factor."""
+    distances = {name: distance_from_steps(cells, name) for name in FUNCTIONS}
+    if _are_rounded(cells):
+        distances["normalised"] = math.inf  # whole multiples they are, of what they were rounded to
+    if min(distance for name, distance in distances.items() if name != "log1p twice") < 0.01:
+        distances["log1p twice"] = math.inf  # small values look alike with one logarithm more
+    name = min(distances, key=lambda n: distances[n])
+    if distances[name] >= 0.06:
+        return None
+    steps, totals = (np.array([f(cell) for cell in cells]) for f in (np.min, np.sum))
+    alike = len(cells) >= 5 and np.ptp(steps) < 0.02 * steps.mean()
+    if name == "normalised" and alike and totals.std() > 0.05 * totals.mean():
+        return Found("fractional", f"all values are whole multiples of {steps.mean():.3g}", True)
+    return Found(name, f"undone, each cell is whole multiples of one step (mean distance {distances[name]:.3f})")
+
+
+def _are_rounded(cells: Cells) -> bool:
+    """Whether all values have few decimals, and the smallest of most cells is the last of these."""
+    values, smallest = np.concatenate(cells), np.array([cell.min() for cell in cells])
+    for decimals in (1, 2, 3, 4):
+        if np.abs(values - values.round(decimals)).max() < 1e-6 * max(values.max(), 1.0):
+            return bool((smallest < 1.5 * 10**-decimals).mean() > 0.5)
+    return False
+
+
+@_any_size
+def distance_from_steps(cells: Cells, name: str) -> float:
+    """Return how far values are from whole multiples of their cell's smallest, 0 to 0.5 (0.25 by chance)."""
+    distances = [np.zeros(0)]
+    for cell in cells:
+        steps = undo(cell, name)
+        steps = steps / steps.min()
+        # The smallest itself says nothing, and high multiples drown in rounding.
+        told = steps[(steps > 1.01) & (steps < 12)]
+        distances.append(np.abs(told - np.round(told)))
+    joined = np.concatenate(distances)
+    return float(joined.mean()) if len(joined) >= FEW_VALUES else math.inf
+
+
+@_any_size
+def _variation_of_totals(cells: Cells, name: str) -> float:
+    totals = np.array([undo(cell, name).sum() for cell in cells])
+    if len(totals) < 5 or not np.isfinite(totals).all():
+        return math.inf
+    return float(totals.std() / totals.mean())
