@@ -103,8 +103,11 @@ def logarithm_of_counts(cells: Cells) -> Found | None:
 
 def _by_steps(cells: Cells) -> Found | None:
     """Find the function whose inverse makes each cell whole multiples of one step, its size factor."""
+    decimals = _decimals(cells)
+    if decimals == 1:
+        return None  # too coarse to tell steps
     distances = {name: distance_from_steps(cells, name) for name in FUNCTIONS}
-    if _are_rounded(cells):
+    if decimals:
         distances["normalised"] = math.inf  # whole multiples they are, of what they were rounded to
     if min(distance for name, distance in distances.items() if name != "log1p twice") < 0.01:
         distances["log1p twice"] = math.inf  # small values look alike with one logarithm more
@@ -118,13 +121,14 @@ def _by_steps(cells: Cells) -> Found | None:
     return Found(name, f"undone, each cell is whole multiples of one step (mean distance {distances[name]:.3f})")
 
 
-def _are_rounded(cells: Cells) -> bool:
-    """Whether all values have few decimals, and the smallest of most cells is the last of these."""
+def _decimals(cells: Cells) -> int:
+    """Return how many decimals were left by rounding: the smallest value of most cells is the last; 0 for none."""
     values, smallest = np.concatenate(cells), np.array([cell.min() for cell in cells])
     for decimals in (1, 2, 3, 4):
         if np.abs(values - values.round(decimals)).max() < 1e-6 * max(values.max(), 1.0):
-            return bool((smallest < 1.5 * 10**-decimals).mean() > 0.5)
-    return False
+            rounded = decimals == 1 or (smallest < 1.5 * 10**-decimals).mean() > 0.5
+            return decimals if rounded else 0
+    return 0
 
 
 @_any_size
