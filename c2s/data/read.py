@@ -18,7 +18,7 @@ from c2s.data.foreign import is_hdf5
 from c2s.data.gene_sets import is_gmt, read_gmt
 from c2s.data.opened import open_file
 from c2s.errors import C2SWarning, ConfigError, GeneError, InputFileError, MatrixError
-from c2s.sentences.features import STRIPPED, strip_names, strippable
+from c2s.sentences.features import STRIPPED, Features, strip_names, strippable
 from c2s.sentences.matrix import LOGARITHMS, Rows, as_float, by_rows, finish_rows, rows_at
 from c2s.sentences.matrix_kind import MatrixKind, check_rows, matrix_kind, refuse_mixed
 from c2s.sentences.symbols import Words, table_words
@@ -215,7 +215,7 @@ def prepare_cells(adata: AnnData, reading: Reading, path: Path) -> AnnData:
             adata = adata[:, genes].copy()
     if not reading.backed:
         _refuse_broken(path, adata.X)
-    kind = matrix_kind(adata)
+    kind = matrix_kind(adata, features=words.features if reading.backed else Features())
     found |= {"matrix_kind": kind.name, "evidence": kind.evidence}
     _refuse_kind(kind, path, reading, layers)
     step = _step(kind, reading)

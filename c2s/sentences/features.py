@@ -52,6 +52,7 @@ _NAMES = {
     "CRISPR guides": r"^(sgrna|grna|crispr|guide)[-_:].+|[-_](sgrna|grna|guide)[-_]?\d*$",
     "genomic ranges": r"^(chr[\w.]+|\d{1,2}|[xy]|mt|gl\d+\.\d+|ki\d+\.\d+)[-:_]\d{2,}[-:_]\d{2,}$",
 }
+_NAME = "|".join(f"(?:{pattern})" for pattern in _NAMES.values())
 _SHOWN = 3
 
 
@@ -109,9 +110,10 @@ def features_of(names: Sequence[Any], var: pd.DataFrame) -> Features:
                 fix="give the matrix of gene expression, which other files or layers (--layer) hold.",
             )
         kinds[other] = [repr(str(v).strip()) for v in texts.to_numpy()[other]]
-    texts = pa.array([str(name) for name in names], pa.string())
-    for kind, pattern in _NAMES.items():
-        kinds[np.asarray(pc.match_substring_regex(texts, pattern, ignore_case=True)) & (kinds == "")] = kind
+    texts = pc.fill_null(texts_or_null(names), "")
+    if pc.any(pc.match_substring_regex(texts, _NAME, ignore_case=True)).as_py():
+        for kind, pattern in _NAMES.items():
+            kinds[np.asarray(pc.match_substring_regex(texts, pattern, ignore_case=True)) & (kinds == "")] = kind
     other = kinds != ""
     if not other.any() or other.all():  # all of one such name: what they are, the check of symbols says
         return Features()
@@ -120,6 +122,14 @@ def features_of(names: Sequence[Any], var: pd.DataFrame) -> Features:
         for kind in sorted(set(kinds[other]))
     }
     return Features(np.flatnonzero(~other), others)
+
+
+def texts_or_null(values: Sequence[Any]) -> pa.StringArray:
+    """Return names as text, null where one is missing."""
+    try:
+        return pa.array(values, pa.string(), from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers
+        return pa.array([None if v is None or v != v else str(v) for v in values], pa.string())
 
 
 #: What `strip_names` takes away, each with what it is found by.

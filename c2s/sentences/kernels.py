@@ -338,6 +338,15 @@ def first_fraction(values):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def all_within(values, highest):  # type: ignore[no-untyped-def]
+    """Return whether all values are from 0 to `highest`, which NaN is not."""
+    n = 0
+    for i in range(values.size):  # without a branch, so that it is done on several values at once
+        n += (values[i] >= 0) & (values[i] <= highest)
+    return n == values.size
+
+
+@kernel
 def other_kind(indptr, values, counts, lenient):  # type: ignore[no-untyped-def]
     """Return the first row that is of another kind than the matrix, or -1.
 

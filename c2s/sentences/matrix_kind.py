@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from c2s.errors import MatrixError
 from c2s.reading import reading
-from c2s.sentences.features import features_of
+from c2s.sentences.features import Features, features_of
 from c2s.sentences.matrix import (
     LOGARITHMS,
     Rows,
@@ -26,10 +26,11 @@ from c2s.sentences.matrix import (
 )
 from c2s.sentences.transformations import (
     FEW_VALUES,
-    FUNCTIONS,
     HIGHEST_LOG,
     Kind,
-    distance_from_steps,
+    Steps,
+    clear_functions,
+    distances_from_steps,
     logarithm_of_counts,
     transformed_by,
 )
@@ -37,6 +38,8 @@ from c2s.sentences.transformations import (
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+T = TypeVar("T")
 
 _BLOCKS, _BLOCK_ROWS = 8, 8
 #: Fewer cells with fractions may look like another kind by chance.
@@ -86,7 +89,7 @@ class _Cell:
         return float(np.mean(self.values != np.floor(self.values)))
 
 
-def matrix_kind(adata: AnnData, layer: str | None = None) -> MatrixKind:
+def matrix_kind(adata: AnnData, layer: str | None = None, *, features: Features | None = None) -> MatrixKind:
     """Find out what ``X`` or a layer holds, from at most 64 cells spread over the matrix.
 
     Cells whose values are whole numbers hold counts. Normalised counts of one cell are whole multiples of a
@@ -94,7 +97,16 @@ def matrix_kind(adata: AnnData, layer: str | None = None) -> MatrixKind:
     transformed by. Where no function does, it is the one that makes the totals of the cells equal. Failing that,
     the spread of the totals and the size of the values decide, which is a guess.
 
-    Columns that are no genes (`c2s.sentences.features`) are not looked at.
+    Columns that are no genes are not looked at.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes.
+    layer
+        Layer to look at; None is ``X``.
+    features
+        What its columns are, where that is known; None finds out (`c2s.sentences.features`).
 
     Raises
     ------
@@ -105,7 +117,7 @@ def matrix_kind(adata: AnnData, layer: str | None = None) -> MatrixKind:
     """
     if layer is None and on_read(adata):
         return MatrixKind("log1p", "it is normalised as it is read")
-    genes = features_of(adata.var_names, adata.var).genes
+    genes = (features or features_of(adata.var_names, adata.var)).genes
     matrix = matrix_of(adata, layer)
     with reading(file_of(adata)):
         return kind_of_rows(by_rows(matrix, stacklevel=None), adata.obs, genes)
@@ -137,15 +149,17 @@ def kind_of_rows(
         return MatrixKind("scaled", f"{negative.mean():.0%} of the values that are not 0 are negative")
     if len(values) < FEW_VALUES:
         return MatrixKind("log1p", f"{len(values)} values are too few to tell", True)
-    others = [cell for cell in cells if cell.fractions >= 0.5]
+    others = [cell for cell in cells if cell.fractions >= 0.5 and cell.values.max() > 0]
     if not others:
         return _kind_of_few_fractions(cells)
-    found = MatrixKind(*transformed_by(_positive(others)))
+    positive = _positive(others)
+    steps = distances_from_steps(positive)
+    found = MatrixKind(*transformed_by(positive, steps))
     counted = [cell for cell in whole if _is_of_counts(cell.values, found.name.removesuffix(" of counts"), others)]
     # One cell may have a size factor of exactly 1.
     if len(counted) >= (2 if found.name == "normalised" else 1):
         return _mixed(len(cells), {"hold whole numbers, as counts are,": counted, found.words: others}, obs)
-    groups = _groups(others)
+    groups = _groups(others, steps)
     return found if len(groups) < 2 else _mixed(len(cells), groups, obs)
 
 
@@ -166,14 +180,12 @@ def _kind_of_few_fractions(cells: Sequence[_Cell]) -> MatrixKind:
     return MatrixKind("fractional", f"{share:.0%} of the values are no whole numbers, the others are", True)
 
 
-def _groups(cells: Sequence[_Cell]) -> dict[str, list[_Cell]]:
+def _groups(cells: Sequence[_Cell], steps: Steps) -> dict[str, list[_Cell]]:
     """Sort cells with fractions by what each shows by itself, where most show something."""
     groups: dict[str, list[_Cell]] = {}
-    for cell in cells:
-        positive = _positive([cell])
-        distances = sorted((distance_from_steps(positive, name), name) for name in FUNCTIONS)
-        if distances[0][0] < 0.03 and distances[1][0] > 0.1:
-            groups.setdefault(distances[0][1], []).append(cell)
+    for cell, function in zip(cells, clear_functions(steps), strict=True):
+        if function is not None:
+            groups.setdefault(function, []).append(cell)
     if set(groups) & set(LOGARITHMS):
         known = {cell.row for some in groups.values() for cell in some}
         if high := [c for c in cells if c.row not in known and c.values.max() > HIGHEST_LOG]:
@@ -238,18 +250,21 @@ def _sample(matrix: Any, genes: npt.NDArray[np.int64] | None) -> Iterator[_Cell]
                 yield _Cell(int(start) + i, values)
 
 
-def checked_chunks(
+def map_chunks(
+    work: Callable[[Rows], T],
     adata: AnnData,
     layer: str | None,
     chunk_size: int,
     *,
     kind: str | None = None,
     genes: npt.NDArray[np.int64] | None = None,
-) -> Iterator[Rows]:
-    """Yield the rows of ``X`` or a layer, checked; those of a backed matrix as `c2s.read_cells` promised them.
+) -> Iterator[T]:
+    """Work on the checked rows of ``X`` or a layer in threads; a backed matrix is as `c2s.read_cells` promised.
 
     Parameters
     ----------
+    work
+        Called from several threads.
     adata, layer, chunk_size, genes
         As for `c2s.sentences.matrix.raw_chunks`.
     kind
@@ -263,11 +278,17 @@ def checked_chunks(
     InputFileError
         A backed matrix cannot be read on.
     """
+    from c2s.sentences.jit import in_threads
+
     pending = on_read(adata) if layer is None else {}
     kind = pending.pop("kind", kind)
-    for rows in raw_chunks(adata, layer, chunk_size, genes):
+    n_genes = adata.n_vars if genes is None else len(genes)
+
+    def on_checked(rows: Rows) -> T:
         check_rows(rows, kind, adata.obs_names, layer)
-        yield finish_rows(rows, len(genes) if genes is not None else adata.n_vars, **pending) if pending else rows
+        return work(finish_rows(rows, n_genes, **pending) if pending else rows)
+
+    yield from in_threads(on_checked, raw_chunks(adata, layer, chunk_size, genes))
 
 
 def check_rows(rows: Rows, kind: str | None, names: Any, layer: str | None = None) -> None:
@@ -294,16 +315,18 @@ def check_rows(rows: Rows, kind: str | None, names: Any, layer: str | None = Non
     values = rows.data[int(rows.indptr[0]) : int(rows.indptr[-1])]
     if not len(values):
         return
+    kind = kind and kind.removesuffix(" of counts")
+    logs = kind in LOGARITHMS
+    within = kernels.all_within(values, HIGHEST_LOG if logs else np.finfo(np.float64).max)
+    if within and not logs and kind != "counts":
+        return
     where = "X" if layer is None else f"layer {layer!r}"
-    if not values.min() >= 0 or values.max() == np.inf:
+    if not within and not (values.min() >= 0 and values.max() < np.inf):
         first = int(np.flatnonzero(~(values >= 0) | (values == np.inf))[0])
         row = int(np.searchsorted(rows.indptr - rows.indptr[0], first, side="right")) - 1
         raise _impossible(str(names[rows.start + row]), rows.start + row, float(values[first]), kind, where)
-    kind = kind and kind.removesuffix(" of counts")
-    if kind != "counts" and kind not in LOGARITHMS:
-        return
     row = int(kernels.other_kind(rows.indptr, rows.data, kind == "counts", kind != "log1p"))
-    if row < 0 and kind != "counts" and values.max() > HIGHEST_LOG:
+    if row < 0 and not within:
         row = int(np.searchsorted(rows.indptr - rows.indptr[0], int(values.argmax()), side="right")) - 1
     if row >= 0:
         holds = "fractions" if kind == "counts" else "counts, or values too high for a logarithm"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from c2s.errors import MatrixError
 from c2s.sentences.features import features_of
 from c2s.sentences.matrix import Rows
-from c2s.sentences.matrix_kind import checked_chunks
+from c2s.sentences.matrix_kind import map_chunks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,17 +58,15 @@ def ranked_values(
     ------
     MatrixError
         A cell has a negative, infinite or NaN value, or is of another kind than `kind` (see
-        `c2s.sentences.matrix_kind.checked_chunks`); it is named.
+        `c2s.sentences.matrix_kind.map_chunks`); it is named.
     """
-    from c2s.sentences.jit import in_threads
-
     genes = features_of(adata.var_names, adata.var).genes
     n_genes = adata.n_vars if genes is None else len(genes)
 
     def work(rows: Rows) -> Pairs:
         return _pairs(adata, rows, n_genes, top_k or n_genes)
 
-    yield from in_threads(work, checked_chunks(adata, layer, chunk_size or _CHUNK, kind=kind, genes=genes))
+    yield from map_chunks(work, adata, layer, chunk_size or _CHUNK, kind=kind, genes=genes)
 
 
 def _pairs(adata: AnnData, rows: Rows, n_genes: int, top_k: int) -> Pairs:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from c2s.errors import GeneError
-from c2s.sentences.features import Features, features_of
+from c2s.sentences.features import Features, features_of, texts_or_null
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,7 @@ _NO_SYMBOLS = {
     "ids of a database": r"^(FBgn\d+|WBGene\d+|ZDB-GENE-[\d-]+|(HGNC|MGI|RGD|ENTREZ|NCBI|entrez|ncbi):?_?\d+)$",
     "ids of probes": r"^(\d+(_[a-z]+)?_at|AFFX-.*|ILMN_\d+|A_\d+_P\d+|cg\d{8})$",
 }
+_NO_SYMBOL = "|".join(f"(?:{pattern})" for pattern in _NO_SYMBOLS.values())
 #: Columns of ``var`` that commonly hold symbols, in the order they are proposed.
 _SYMBOL_COLUMNS = (
     "symbol",
@@ -188,21 +189,25 @@ def check_words(
     values: Any, *, where: str, uppercase: bool = False, var: Any = None, rows: Iterable[Any] = ()
 ) -> Words:
     """Check gene symbols and return them as `Words`; see `matrix_words`."""
-    names = pa.array([None if _missing(v) else str(v) for v in values], pa.string())
+    names = texts_or_null(values)
     if names.null_count:
         raise GeneError(
             f"{names.null_count} gene(s) in {where} have no symbol, first that at {_first(pc.is_null(names))}.",
             fix="drop these columns, or fill them: adata = adata[:, adata.var[column].notna()].",
         )
     texts = names.to_pylist()
-    # What str.split makes of it is what every reader of a sentence makes of it.
-    if blank := [text for text in texts if text.split() != [text] or not text.isprintable()]:
+    # What str.split makes of it is what every reader of a sentence makes of it; what it splits at, but for the
+    # space, is not printable.
+    joined = "".join(texts)
+    if not (joined.isprintable() and " " not in joined and all(texts)):
+        blank = [text for text in texts if text.split() != [text] or not text.isprintable()]
         raise GeneError(
             f"{_quoted(blank)} in {where} is empty or holds white space, which separates words, or a character "
             "that is not seen.",
             fix="rename these genes, e.g. replace spaces by '-'.",
         )
-    if long := [text for text in texts if len(text.encode()) > _LONGEST]:
+    if (pc.max(pc.binary_length(names)).as_py() or 0) > _LONGEST:
+        long = [text for text in texts if len(text.encode()) > _LONGEST]
         raise GeneError(
             f"{len(long)} name(s) in {where} have more than {_LONGEST} bytes, first {long[0][:40]!r}...",
             fix="give gene symbols.",
@@ -228,13 +233,11 @@ def check_words(
 
 def no_symbols(names: pa.StringArray) -> tuple[int, str, str]:
     """Return how many names are no symbols, what most of these are, and the first of those."""
-    masks = {kind: pc.match_substring_regex(names, pattern) for kind, pattern in _NO_SYMBOLS.items()}
+    found = names.filter(pc.match_substring_regex(names, _NO_SYMBOL))
+    masks = {kind: pc.match_substring_regex(found, pattern) for kind, pattern in _NO_SYMBOLS.items()}
     counts = {kind: pc.sum(mask).as_py() or 0 for kind, mask in masks.items()}  # None where there is no name
     most = max(counts, key=lambda kind: counts[kind])
-    if not counts[most]:
-        return 0, "", ""
-    n = int(np.logical_or.reduce([np.asarray(mask) for mask in masks.values()]).sum())
-    return n, most, str(names.filter(masks[most])[0].as_py())
+    return (len(found), most, str(found.filter(masks[most])[0].as_py())) if len(found) else (0, "", "")
 
 
 def usual_genes(names: Iterable[Any]) -> int:

@@ -16,7 +16,7 @@ from c2s.errors import C2SWarning, ConfigError, InputFileError, MatrixError
 from c2s.progress import progress
 from c2s.prompts import stable_hash
 from c2s.sentences.matrix import Rows, file_of, on_read, reading_notes
-from c2s.sentences.matrix_kind import checked_chunks, matrix_kind, refuse_mixed
+from c2s.sentences.matrix_kind import map_chunks, matrix_kind, refuse_mixed
 from c2s.sentences.symbols import Words, matrix_words
 from c2s.sentences.table import CellSentences, obs_table, vocabulary_table
 
@@ -146,7 +146,7 @@ class SentenceStream:
                 C2SWarning,
                 stacklevel=3,
             )
-        self._kind = matrix_kind(adata, layer)
+        self._kind = matrix_kind(adata, layer, features=self._words.features)
         if expects == "normalised":
             refuse_mixed(self._kind, "X" if layer is None else f"layer {layer!r}")
         self._warn()
@@ -205,16 +205,15 @@ class SentenceStream:
 
     def batches(self, *, show_progress: bool = False) -> Iterator[pa.RecordBatch]:
         """Yield the sentences in the matrix's order, with O(chunk) memory when the matrix is backed."""
-        from c2s.sentences.jit import in_threads
-
         rank = _Ranker(self._words, self._top_k)
         if self._tie_break == "random":
             rank.shuffle_ties(self._obs["cell_id"].to_pylist(), self._seed)
         kind = self._kind.name if self._expects == "normalised" else None
         genes = self._words.features.genes
-        chunks = checked_chunks(self._adata, self._layer, self._chunk, kind=kind, genes=genes)
         with progress("sentences", self.n_cells, enabled=show_progress) as advance:
-            for rows, piece in in_threads(lambda rows: (rows, rank(rows)), chunks):
+            for rows, piece in map_chunks(
+                lambda rows: (rows, rank(rows)), self._adata, self._layer, self._chunk, kind=kind, genes=genes
+            ):
                 if piece.sentences is None:
                     self._refuse(rows.start + piece.row)
                 if self._expects == "counts":

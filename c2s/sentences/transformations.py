@@ -27,8 +27,10 @@ Kind = Literal[
     "ranks",
     "mixed",
 ]
+Numbers = npt.NDArray[np.float64]
 #: The positive values of each cell.
-Cells = Sequence[npt.NDArray[np.float64]]
+Cells = Sequence[Numbers]
+Steps = dict[Kind, Numbers]
 
 #: "normalised" is no function at all.
 FUNCTIONS: tuple[Kind, ...] = ("normalised", "log1p", "log2", "log10", "log1p twice")
@@ -56,9 +58,9 @@ class Found(NamedTuple):
     guess: bool = False
 
 
-def transformed_by(cells: Cells) -> Found:
-    """Say what function cells with fractions were transformed by."""
-    found = logarithm_of_counts(cells) or _by_steps(cells)
+def transformed_by(cells: Cells, steps: Steps) -> Found:
+    """Say what cells with fractions were transformed by; `steps` are their `distances_from_steps`."""
+    found = logarithm_of_counts(cells) or _by_steps(cells, steps)
     if found is not None:
         return found
     by_total = {name: _variation_of_totals(cells, name) for name in FUNCTIONS[:-1]}
@@ -90,23 +92,25 @@ def logarithm_of_counts(cells: Cells) -> Found | None:
     joined = np.concatenate(cells)
     joined = joined[joined != np.floor(joined)]  # log2(1 + 1) is a whole number already
     for name, of_counts in _OF_COUNTS.items():
-        low, totals = undo(joined, name), np.array([undo(cell, name).sum() for cell in cells])
+        low = undo(joined, name)
         low = low[low < 50]  # where rounding shows least
         whole = np.round(low)
         if len(low) < FEW_VALUES or len(cells) < 5 or whole.min() < 1 or np.abs(low - whole).mean() > 0.03:
             continue
+        totals = np.array([undo(cell, name).sum() for cell in cells])
         # Of cells of one depth, normalised to a multiple of it, all are multiples of that number.
         if np.gcd.reduce(whole.astype(np.int64)) == 1 and totals.std() > 0.05 * totals.mean():
             return Found(of_counts, "undone, they are whole numbers, and the totals of the cells differ")
     return None
 
 
-def _by_steps(cells: Cells) -> Found | None:
+def _by_steps(cells: Cells, steps: Steps) -> Found | None:
     """Find the function whose inverse makes each cell whole multiples of one step, its size factor."""
     decimals = _decimals(cells)
     if decimals == 1:
         return None  # too coarse to tell steps
-    distances = {name: distance_from_steps(cells, name) for name in FUNCTIONS}
+    sums = {name: found.sum(1) for name, found in steps.items()}
+    distances = {name: total / n if n >= FEW_VALUES else math.inf for name, (total, n) in sums.items()}
     if decimals:
         distances["normalised"] = math.inf  # whole multiples they are, of what they were rounded to
     if min(distance for name, distance in distances.items() if name != "log1p twice") < 0.01:
@@ -114,10 +118,10 @@ def _by_steps(cells: Cells) -> Found | None:
     name = min(distances, key=lambda n: distances[n])
     if distances[name] >= 0.06:
         return None
-    steps, totals = (np.array([f(cell) for cell in cells]) for f in (np.min, np.sum))
-    alike = len(cells) >= 5 and np.ptp(steps) < 0.02 * steps.mean()
+    smallest, totals = (np.array([f(cell) for cell in cells]) for f in (np.min, np.sum))
+    alike = len(cells) >= 5 and np.ptp(smallest) < 0.02 * smallest.mean()
     if name == "normalised" and alike and totals.std() > 0.05 * totals.mean():
-        return Found("fractional", f"all values are whole multiples of {steps.mean():.3g}", True)
+        return Found("fractional", f"all values are whole multiples of {smallest.mean():.3g}", True)
     return Found(name, f"undone, each cell is whole multiples of one step (mean distance {distances[name]:.3f})")
 
 
@@ -132,17 +136,36 @@ def _decimals(cells: Cells) -> int:
 
 
 @_any_size
-def distance_from_steps(cells: Cells, name: str) -> float:
-    """Return how far values are from whole multiples of their cell's smallest, 0 to 0.5 (0.25 by chance)."""
-    distances = [np.zeros(0)]
-    for cell in cells:
-        steps = undo(cell, name)
-        steps = steps / steps.min()
+def distances_from_steps(cells: Cells) -> Steps:
+    """Return how far values are from whole multiples of their cell's smallest, by what they were transformed by.
+
+    Returns
+    -------
+    dict
+        The distances of each cell added up, and how many, float64 ``[2, cells]``. Their mean is from 0 to 0.5,
+        and 0.25 by chance.
+    """
+    lengths = [*map(len, cells)]
+    values, owner, starts = np.concatenate(cells), np.repeat(np.arange(len(cells)), lengths), np.cumsum(lengths)
+    found = {}
+    for name in FUNCTIONS:
+        steps = undo(values, name)
+        steps = steps / np.minimum.reduceat(steps, [0, *starts[:-1]])[owner]
         # The smallest itself says nothing, and high multiples drown in rounding.
-        told = steps[(steps > 1.01) & (steps < 12)]
-        distances.append(np.abs(told - np.round(told)))
-    joined = np.concatenate(distances)
-    return float(joined.mean()) if len(joined) >= FEW_VALUES else math.inf
+        told = (steps > 1.01) & (steps < 12)
+        steps, of_cell = steps[told], owner[told]
+        sums = [np.bincount(of_cell, weights, len(cells)) for weights in (np.abs(steps - np.round(steps)), None)]
+        found[name] = np.array(sums, np.float64)
+    return found
+
+
+def clear_functions(steps: Steps) -> list[Kind | None]:
+    """Return what each cell clearly was transformed by, None where that is not clear."""
+    sums, counts = np.array([steps[name] for name in FUNCTIONS]).swapaxes(0, 1)
+    means = np.where(counts >= FEW_VALUES, sums / np.maximum(counts, 1), np.inf)
+    best, order = means.argmin(0), np.sort(means, axis=0)
+    clear = (order[0] < 0.03) & (order[1] > 0.1)
+    return [FUNCTIONS[k] if is_clear else None for k, is_clear in zip(best, clear, strict=True)]
 
 
 @_any_size
