@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import warnings
@@ -328,6 +329,23 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
         raise ConfigError("split fractions", problems, fix=f"give shares of {', '.join(PARTS)} that add up to 1.")
 
 
+def column_names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return names of columns: a text of one or of several separated by commas, or a list.
+
+    A text may be a JSON list, for names that hold commas or begin with spaces.
+    """
+    if not isinstance(given, str):
+        return tuple(name for name in given if name)
+    if given.lstrip().startswith("["):
+        try:
+            listed = json.loads(given)
+        except json.JSONDecodeError:
+            listed = None
+        if isinstance(listed, list):
+            return tuple(map(str, listed))
+    return tuple(name for part in given.split(",") if (name := part.strip()))
+
+
 def complete_column(obs: pd.DataFrame, column: str) -> pd.Series:
     """Return a column as text, indexed by cell id as text.
 
@@ -337,10 +355,12 @@ def complete_column(obs: pd.DataFrame, column: str) -> pd.Series:
         The column is missing, or some cells have no value that says something (see `c2s.missing.is_missing`).
     """
     if column not in obs:
-        raise ObsError(
-            f"obs has no column {column!r}; it has {', '.join(map(str, obs.columns)) or 'none'}.",
-            fix=f"name one of them instead of {column!r}.",
-        )
+        fix = f"name one of them instead of {column!r}."
+        odd = [name for name in map(str, obs.columns) if column in name and name != "".join(column_names(name))]
+        if odd:
+            fix += f" A name with commas or outer spaces is written in a list: '{json.dumps(odd[:1])}'."
+        known = ", ".join(map(str, obs.columns)) or "none"
+        raise ObsError(f"obs has no column {column!r}; it has {known}.", fix=fix)
     empty = obs.index[missing_values(obs[column])]
     if len(empty):
         raise ObsError(

@@ -197,11 +197,17 @@ def verify(
         ]
         print(json.dumps({"files": records, "loaded": loaded}, indent=2))
     else:
+        from rich.markup import escape
+
         table = _table("DATASET", "FILE", "STATE", "WHAT")
         for row in shown:
-            table.add_row(row.dataset, row.file, f"[{_COLOURS[row.state]}]{row.state}[/]", row.what)
+            table.add_row(
+                row.dataset, escape(row.file), f"[{_COLOURS[row.state]}]{row.state}[/]", escape(row.what)
+            )
         for name, text in loaded.items():
-            table.add_row(name, "(loaded)", "[red]failed[/]" if text.startswith("Error") else "[green]ok[/]", text)
+            table.add_row(
+                name, "(loaded)", "[red]failed[/]" if text.startswith("Error") else "[green]ok[/]", escape(text)
+            )
         _print(table)
         absent = len(rows) - len(shown)
         good = sum(row.state in {"ok", "recorded"} for row in rows)

@@ -107,7 +107,7 @@ def grpo(
             "whose weights were kept."
         )
     typer.echo(f"Model: {result.path}")
-    typer.echo(f"Next: c2s evaluate --model {result.path} --out REPORT")
+    typer.echo(f"Next: {task.next_command(str(result.path), cells.obs)}")
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

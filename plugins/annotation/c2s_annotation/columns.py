@@ -14,6 +14,8 @@ from c2s_annotation.labels import checked_labels, require_several
 def label_columns(data: str, *, donor: str | None = None, **how: Any) -> list[dict[str, object]]:
     """Describe each column of ``obs``: usable as a label or why not, how many values, the rarest one's count.
 
+    A usable one also says how it would be split, and what is wrong with that.
+
     Parameters
     ----------
     data
@@ -35,9 +37,9 @@ def label_columns(data: str, *, donor: str | None = None, **how: Any) -> list[di
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", C2SWarning)  # told in the note
                 split = AnnotationTask(label=column, **options).split(obs)
-            row["note"] = " ".join([split.note, *split.problems])
+            row |= {"split": split.note, "note": " ".join(split.problems)}
         except ObsError as error:
-            row |= {"usable": False, "smallest": 0, "note": error.problem}
+            row |= {"usable": False, "smallest": 0, "split": "", "note": error.problem}
         rows.append(row)
     return rows
 
@@ -45,10 +47,17 @@ def label_columns(data: str, *, donor: str | None = None, **how: Any) -> list[di
 def print_label_columns(data: str, *, donor: str | None = None, **how: Any) -> None:
     """Print the table of `label_columns`, usable ones first."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
+    rows = sorted(label_columns(data, donor=donor, **how), key=lambda row: not row["usable"])
+    splits = {str(row["split"]) for row in rows if row["split"]}
     table = Table("column", "values", "fewest cells", "label?", "note", title=f"obs columns of {data}")
-    for row in sorted(label_columns(data, donor=donor, **how), key=lambda row: not row["usable"]):
+    for row in rows:
         usable = "yes" if row["usable"] else "no"
-        table.add_row(str(row["column"]), str(row["values"]), str(row["smallest"]), usable, str(row["note"]))
-    Console().print(table)
+        note = f"{row['split']} {row['note']}".strip() if len(splits) > 1 else str(row["note"])
+        table.add_row(escape(str(row["column"])), str(row["values"]), str(row["smallest"]), usable, escape(note))
+    console = Console()
+    console.print(table)
+    if len(splits) == 1:  # of all
+        console.print(escape(splits.pop()))

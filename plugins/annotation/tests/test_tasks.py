@@ -126,7 +126,8 @@ def test_a_label_of_donors_is_warned_of_and_told_by_c2s_labels(tmp_path):
         warnings.simplefilter("error", C2SWarning)
         rows = {row["column"]: row for row in label_columns(str(tmp_path / "cells.h5ad"))}
     assert "only answer of the test part is" in rows["disease"]["note"]
-    assert rows["batch"]["note"] == "Split by donor_id: no value of donor_id is on two sides (3 values)."
+    assert rows["batch"]["note"] == ""
+    assert rows["batch"]["split"] == "Split by donor_id: no value of donor_id is on two sides (3 values)."
 
 
 def test_labels_too_rare_to_be_measured_are_refused():

@@ -75,7 +75,9 @@ def embed(
         found = embed_texts_file(source, target, model, **usual)  # type: ignore[arg-type]
         told = f"{found.n_obs} texts x {found.n_vars} dimensions -> {target}"
     elif samples is not None:
-        columns = [column.strip() for column in samples.split(",") if column.strip()]
+        from c2s.splits import column_names
+
+        columns = list(column_names(samples))
         found = embed_samples_file(
             source,
             target,

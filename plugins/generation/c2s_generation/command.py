@@ -82,11 +82,13 @@ def generate(
     run_path, partial = target.with_suffix(".run.json"), target.with_suffix(".answers.jsonl")
     check_target(target, overwrite=overwrite, suffixes=CELLS)
     check_target(run_path, overwrite=overwrite)
-    conditions = _conditions(condition or [], cell_type=cell_type, tissue=tissue, abstract=abstract)
+    named = {"cell_type": cell_type, "tissue": tissue, "abstract": abstract}
+    conditions = _conditions(condition or [], (), **named)
     settings = {"conditions": conditions, "constrained": not free}
     record = RunRecord.of_command(context, run_path, config=settings, overwrite=overwrite).start()
     trained, task = _load(model, device)
     record.ran_with(trained.model)
+    conditions = _conditions(condition or [], task.conditions, **named)
     record.config["genes"] = trained.top_k if genes is None else genes
     record.config["cells"] = per_sample = _cells_per_sample(task, cells)
     fitted, names, asked = _expression(trained, task, data, how, inverse, conditions, record)
@@ -118,8 +120,8 @@ def generate(
     )
 
 
-def _conditions(pairs: list[str], **named: str | None) -> dict[str, str]:
-    """Gather the conditions; an abstract may be in a file."""
+def _conditions(pairs: list[str], known: Sequence[str] = (), **named: str | None) -> dict[str, str]:
+    """Gather the conditions; an abstract may be in a file, and a name that is known may hold equal signs."""
     from c2s.errors import ConfigError
 
     found = {name: value for name, value in named.items() if value is not None}
@@ -128,7 +130,8 @@ def _conditions(pairs: list[str], **named: str | None) -> dict[str, str]:
         found["abstract"] = " ".join(Path(found["abstract"]).read_text(encoding="utf-8").split())
     problems = []
     for pair in pairs:
-        name, equals, value = (part.strip() for part in pair.partition("="))
+        begins = max((name for name in known if pair.startswith(f"{name}=")), key=len, default="")
+        name, equals, value = (begins, "=", pair[len(begins) + 1 :].strip()) if begins else _parted(pair)
         if not (name and equals and value):
             problems.append(f"{pair!r} is not NAME=VALUE")
         elif name in found:
@@ -138,6 +141,10 @@ def _conditions(pairs: list[str], **named: str | None) -> dict[str, str]:
     if problems:
         raise ConfigError("--condition", problems, fix="--condition cell_type='B cell' --condition tissue=blood")
     return found
+
+
+def _parted(pair: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in pair.partition("="))
 
 
 def _load(folder: Path, device: str) -> tuple[TaskModel, GenerationTask]:

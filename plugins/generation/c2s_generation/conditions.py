@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from c2s import Split, split_cells
 from c2s.errors import ConfigError, ObsError
 from c2s.prompts import stable_hash
-from c2s.splits import complete_column, split_by_donor
+from c2s.splits import column_names, complete_column, split_by_donor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,11 +107,10 @@ def as_conditions(value: Sequence[str]) -> tuple[str, ...]:
     ConfigError
         A column is named twice.
     """
-    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
-    names = [name for name in names if name]
+    names = column_names(value)
     if len(set(names)) < len(names):
-        raise ConfigError("conditions", [f"{names} names a column twice"], fix="name each column once.")
-    return tuple(names)
+        raise ConfigError("conditions", [f"{list(names)} names a column twice"], fix="name each column once.")
+    return names
 
 
 def held_out_cells(conditions: pd.DataFrame, held_out: Sequence[str]) -> pd.Series:
