@@ -54,14 +54,15 @@ def evaluate(
     if not name:
         raise ConfigError("c2s evaluate", ["no data were named"], fix="pass --data FILE_OR_NAME.")
     host = default_host()
+    how = trained.reading(name) | how_to_read(layer, symbols, strip, normalise)
     wanted = _baseline_names(baselines, the_task.baselines if part == "test" else ())
     record = None
     if out is not None:
         record = RunRecord.of_command(
-            context, out / "run.json", config={"data": name, "task": the_task.name, "baselines": wanted}
+            context, out / "run.json", config={"data": name, "task": the_task.name, "baselines": wanted, **how}
         ).start()
         record.ran_with(trained.model)
-    adata = load_dataset(name, **(trained.reading(name) | how_to_read(layer, symbols, strip, normalise)))
+    adata = load_dataset(name, **how)
     if record is not None:
         record.add_cells(name, adata)
     result = evaluate_cells(

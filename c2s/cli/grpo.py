@@ -82,6 +82,7 @@ def grpo(
     settings |= {name: training[name] for name in flags}
     with RunRecord.of_command(context, out / "run.json", config=settings) as record:
         how = trained.reading(data) | how_to_read(layer, symbols, strip, normalise)
+        record.config |= how
         cells = load_dataset(data, label=trained.options.get("label"), **how)
         result = train_task_grpo(
             trained,

@@ -79,11 +79,14 @@ def predict(
     from c2s.inference.predict import UNASSIGNED, write_predictions
     from c2s.prediction import predict_cells
     from c2s.provenance import RunRecord
+    from c2s.training.pipeline import reading_of_training
 
     run_path = beside(target, "run.json")
     check_target(target, overwrite=overwrite, suffixes=CELLS, inputs=[source])
     check_target(run_path, overwrite=overwrite)
     record = RunRecord.of_command(context, run_path).start()
+    how = reading_of_training(model, source) | how
+    record.config |= how
     # The user's own file comes back as it was, with the columns added: neither normalised nor filtered.
     original, cells = read_with_original(source, **how)
     trained, the_task = load_trained(model, task, device=device, dtype=dtype)

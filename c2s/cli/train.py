@@ -280,7 +280,7 @@ def _task_value(value: str) -> Any:
 def _report(trained: Any, task: Task) -> None:
     """Print what was made and what to do with it."""
     training, task_model = trained.training, trained.task_model
-    typer.echo(f"Split: {trained.split.note}")
+    typer.echo(trained.split.note)
     typer.echo(f"Trained {training.steps} steps{', stopped early' if training.stopped_early else ''}.")
     if training.best_step is not None:
         best = next(

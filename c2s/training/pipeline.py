@@ -94,13 +94,11 @@ class TaskModel:
     data: Mapping[str, Any] = field(default_factory=dict)
     genes: tuple[str, ...] | None = None
     seen: SeenCells | None = None
+    answers: Mapping[str, int] | None = None
 
     def reading(self, name: str | None = None) -> dict[str, Any]:
         """Return how the training data were read, as keywords of `c2s.load_dataset`; nothing for other data."""
-        known = self.data.get("reading", {}) if name in (None, self.data.get("name")) else {}
-        return {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
-
-    answers: Mapping[str, int] | None = None
+        return _reading(self.data, name)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto", dtype: str = "auto") -> TaskModel:
@@ -352,6 +350,21 @@ def _task_model(
         seen=_read_split(result.path, facts)[1],
         answers=facts["answers"],
     )
+
+
+def reading_of_training(model: str | os.PathLike[str], source: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return how training data were read, keywords of `c2s.read_cells`; none where `source` is another file."""
+    if not (Path(model) / TASK_FILE).is_file():
+        return {}
+    return _reading(_read_task_file(Path(model))["data"], os.fspath(source))
+
+
+def _reading(data: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    known = data.get("name")
+    if name is not None and (known is None or os.path.realpath(name) != os.path.realpath(known)):
+        return {}
+    found = data.get("reading", {})
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
 
 
 def _read_task_file(folder: Path) -> dict[str, Any]:

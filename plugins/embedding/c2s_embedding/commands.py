@@ -48,6 +48,7 @@ def embed(
     """
     from c2s.files import refuse_existing
     from c2s.provenance import RunRecord
+    from c2s.training.pipeline import reading_of_training
     from c2s_embedding.files import embed_file, embed_samples_file, embed_texts_file
 
     texts = source.suffix == ".txt"
@@ -61,13 +62,14 @@ def embed(
         _refuse("samples, whose vectors are X", of_cells)
     else:
         _refuse("single cells", {"--cells": cells})
+    how = how if texts else reading_of_training(model, source) | how
     key = key or "X_c2s"
     run_path = target.with_suffix(".run.json")
     refuse_existing(run_path, overwrite=overwrite)
     if samples is not None:
         cells = cells or "5-20"
     record = RunRecord.of_command(
-        context, run_path, config={"key": key, "cells": cells}, overwrite=overwrite
+        context, run_path, config={"key": key, "cells": cells, **how}, overwrite=overwrite
     ).start()
     place = {"device": device, "dtype": dtype}
     usual = {"tokens_per_batch": tokens_per_batch, "overwrite": overwrite, "record": record, **place}

@@ -214,8 +214,10 @@ def _expression(
     fix = "pass --data DATA, or --inverse FILE (c2s transform writes one)."
     if not name:
         raise ConfigError("c2s generate", ["the model does not say what it was trained on"], fix=fix)
+    how = trained.reading(name) | how
+    record.config |= how
     try:
-        adata = load_dataset(name, **(trained.reading(name) | how))
+        adata = load_dataset(name, **how)
     except C2SError as error:
         raise ConfigError(
             "c2s generate", [f"the training data {name} are not to be had: {error.problem.rstrip('.')}"], fix=fix
