@@ -16,6 +16,7 @@ from c2s.errors import OutputError
 #: Endings of files of cells that are written.
 CELLS = (".h5ad", ".zarr")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _DATA_ENDINGS = {".h5ad", ".zarr", ".h5", ".h5mu", ".loom", ".gmt", ".csv", ".tsv", ".mtx", ".parquet", ".txt"}
 
 
@@ -48,7 +49,7 @@ def atomic_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     refuse_existing(final, overwrite=overwrite)
     with _named(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
+        holder = Path(tempfile.mkdtemp(prefix=f".{final.name[:40]}.", suffix=".tmp", dir=final.parent))
     try:
         temporary = holder / final.name
         with _named(final):
@@ -104,6 +105,11 @@ def check_target(
             f"the output {final} does not end in {' or '.join(suffixes)}, which is what is written.",
             fix=f"name it {final.stem or 'out'}{suffixes[0]}.",
         )
+    with _named(final, every=True):
+        _check_target(final, overwrite, inputs, fix)
+
+
+def _check_target(final: Path, overwrite: bool, inputs: Sequence[str | os.PathLike[str]], fix: str) -> None:
     for source in inputs:
         if final.exists() and Path(source).exists() and final.samefile(source):
             raise OutputError(
@@ -111,11 +117,10 @@ def check_target(
             )
     refuse_existing(final, overwrite=overwrite, fix=fix)
     target = Path(os.path.realpath(final)) if final.is_symlink() else final
-    with _named(target):
-        # Where folders are still to be made, the first that is there must let them.
-        there = next(folder for folder in (target.parent, *target.parent.absolute().parents) if folder.exists())
-        with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=there):
-            pass
+    # Where folders are still to be made, the first that is there must let them.
+    there = next(folder for folder in (target.parent, *target.parent.absolute().parents) if folder.exists())
+    with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=there):
+        pass
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -171,8 +176,8 @@ def _replace(temporary: Path, final: Path, holder: Path) -> None:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn the operating system's write errors into an `OutputError` that names `path`."""
+def _named(path: Path, *, every: bool = False) -> Iterator[None]:
+    """Turn the operating system's write errors, or all its errors, into an `OutputError` that names `path`."""
     try:
         yield
     except OSError as error:
@@ -181,8 +186,11 @@ def _named(path: Path) -> Iterator[None]:
                 f"the disk is full while writing {path}; nothing was left behind.",
                 fix="free some space, or write to another disk.",
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
-            raise OutputError(
-                f"cannot write {path}: {error.strerror}.", fix="choose a folder you may write to."
-            ) from error
+        if every or error.errno in _DENIED:
+            fix = (
+                "choose a shorter name."
+                if error.errno == errno.ENAMETOOLONG
+                else "choose a folder you may write to."
+            )
+            raise OutputError(f"cannot write {path}: {error.strerror}.", fix=fix) from error
         raise

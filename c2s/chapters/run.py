@@ -23,7 +23,7 @@ from c2s.chapters.catalogue import (
 from c2s.chapters.papermill_io import SCHEME
 from c2s.chapters.parameters import with_values
 from c2s.errors import ChapterError
-from c2s.files import atomic_output, refuse_existing
+from c2s.files import atomic_output, check_target
 from c2s.provenance import RunRecord
 from c2s.results import FILE, ResultsTable
 
@@ -129,7 +129,7 @@ def run_chapter(
     declared = parameters_of(chapter, notebook)
     values = resolve_parameters(chapter, declared, profile=profile, parameters=parameters)
     final = Path(out) if out is not None else Path("out") / name
-    refuse_existing(final, overwrite=overwrite)
+    check_target(final, overwrite=overwrite)
     with atomic_output(final, overwrite=overwrite) as folder:
         folder.mkdir()
         if "out" in declared:

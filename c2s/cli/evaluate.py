@@ -41,14 +41,14 @@ def evaluate(
     from c2s.cli.trained import load_trained
     from c2s.data import load_dataset
     from c2s.errors import ConfigError
-    from c2s.files import refuse_existing
+    from c2s.files import check_target
     from c2s.plugins import default_host
     from c2s.prediction import evaluate_cells
     from c2s.provenance import RunRecord
     from c2s.results import ResultsTable
 
     if out is not None:
-        refuse_existing(out, overwrite=overwrite)
+        check_target(out, overwrite=overwrite, inputs=[model])
     trained, the_task = load_trained(model, task, device=device, dtype=dtype)
     name = data or str(trained.data.get("name") or "")
     if not name:
@@ -105,9 +105,12 @@ def _baseline_names(given: str | None, default: tuple[str, ...]) -> list[str]:
 
 def _print(table: object, title: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    shown = Table("predictor", "metric", "value", "95% interval", "n", title=title)
+    shown = Table("predictor", "metric", "value", "95% interval", "n", title=escape(title))
     for row in table.itertuples():  # type: ignore[attr-defined]
-        shown.add_row(row.predictor, row.metric, f"{row.value:.4f}", f"{row.low:.3f}–{row.high:.3f}", str(row.n))
+        shown.add_row(
+            escape(row.predictor), row.metric, f"{row.value:.4f}", f"{row.low:.3f}–{row.high:.3f}", str(row.n)
+        )
     Console().print(shown)

@@ -25,7 +25,7 @@ def results(
     Chapters, c2s evaluate, c2s embedding-report and c2s scaling run leave a results.json in their folder.
     """
     from c2s.errors import ConfigError
-    from c2s.files import atomic_output, refuse_existing
+    from c2s.files import atomic_output, check_target
     from c2s.results import gather_results
 
     if out is not None:
@@ -33,7 +33,7 @@ def results(
             raise ConfigError(
                 "c2s results", [f"{out} ends in none of .csv, .parquet and .json"], fix="--out results.csv, say."
             )
-        refuse_existing(out, overwrite=overwrite)
+        check_target(out, overwrite=overwrite)
     table = gather_results(places)
     if out is not None:
         with atomic_output(out, overwrite=overwrite) as temporary:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2s.errors import ModelError
-from c2s.files import atomic_output, refuse_existing
+from c2s.files import atomic_output, check_target
 from c2s.models.devices import attention_for, checked_device_map, find_device, quantisation, torch_dtype
 from c2s.models.folder import (
     ADAPTER_CONFIG,
@@ -183,7 +183,7 @@ def load_model(
         `out` exists.
     """
     if out is not None:
-        refuse_existing(Path(out), fix="choose another path.")
+        check_target(Path(out), fix="choose another path.")
     place = find_device(device)
     kind = torch_dtype(dtype, place)
     spread = checked_device_map(device_map)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2s.errors import ConfigError, ContextError, TrainingError
-from c2s.files import RESUME, refuse_existing
+from c2s.files import RESUME, check_target
 from c2s.models.loading import LanguageModel, load_model
 from c2s.models.lora import add_lora, has_adapter, merge_lora
 from c2s.progress import progress
@@ -137,7 +137,7 @@ def train_grpo(
     final = Path(out)
     place = final.with_name(final.name + ".training")
     if not resume:
-        refuse_existing(final, fix=RESUME)
+        check_target(final, fix=RESUME)
     check_reports(config.report_to)
     wanted = as_rewards(rewards)
     _check_machine(config)

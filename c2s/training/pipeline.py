@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from c2s.errors import ModelError
-from c2s.files import RESUME, refuse_existing
+from c2s.files import RESUME, check_target
 from c2s.missing import known_rows
 from c2s.models.loading import LanguageModel, load_model
 from c2s.models.tiny import TinyConfig
@@ -250,7 +250,7 @@ def train_task(
     from c2s.sentences import CellSentences, to_cell_sentences
 
     if not resume:
-        refuse_existing(Path(out), fix=RESUME)
+        check_target(Path(out), fix=RESUME)
     config = config or SFTConfig()
     if isinstance(data, CellSentences):
         sentences, top_k = data, data.provenance.get("top_k")

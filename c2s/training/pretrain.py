@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from c2s.corpus import Corpus, open_corpus
 from c2s.errors import ConfigError, ContextError
-from c2s.files import RESUME, refuse_existing
+from c2s.files import RESUME, check_target
 from c2s.models.loading import LanguageModel, find_device, load_model
 from c2s.models.tiny import TinyConfig, build_tiny
 from c2s.progress import progress
@@ -125,7 +125,7 @@ def pretrain_corpus(
     final = Path(out)
     place = final.with_name(final.name + ".training")
     if not resume:
-        refuse_existing(final, fix=RESUME)
+        check_target(final, fix=RESUME)
     found = corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
     config = config or DEFAULTS
     _check(found, config, tasks, buffer_size, validation_examples)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2s.errors import TrainingError
-from c2s.files import RESUME, atomic_output, refuse_existing
+from c2s.files import RESUME, atomic_output, check_target
 from c2s.models.context import check_context
 from c2s.models.loading import LanguageModel, quiet_transformers, write_model
 from c2s.progress import progress
@@ -138,7 +138,7 @@ def train_sft(
     final = Path(out)
     place = final.with_name(final.name + ".training")
     if not resume:
-        refuse_existing(final, fix=RESUME)
+        check_target(final, fix=RESUME)
     check_base_is_kept(model, config)
     lengths = _check_examples(model, examples)
     n = len(lengths)

@@ -14,7 +14,7 @@ from c2s.data.simulate.count_model import CountModel, shipped_counts
 from c2s.data.simulate.options import AtlasOptions
 from c2s.data.simulate.truth import TRUTH
 from c2s.errors import ConfigError
-from c2s.files import atomic_output, refuse_existing
+from c2s.files import atomic_output, check_target
 from c2s.progress import progress
 from c2s.sentences.jit import in_threads, n_threads
 
@@ -77,7 +77,7 @@ def write_atlas(
     if chunk < 1:
         raise ConfigError("write_atlas", [f"chunk must be 1 or more, got {chunk}"], fix="pass chunk=4096, say.")
     path = Path(path)
-    refuse_existing(path, overwrite=overwrite)
+    check_target(path, overwrite=overwrite)
     plan = AtlasPlan(chosen, model or shipped_counts(), seed)
     starts = range(0, n_cells, chunk)
 

@@ -52,7 +52,7 @@ def print_label_columns(data: str, *, donor: str | None = None, **how: Any) -> N
 
     rows = sorted(label_columns(data, donor=donor, **how), key=lambda row: not row["usable"])
     splits = {str(row["split"]) for row in rows if row["split"]}
-    table = Table("column", "values", "fewest cells", "label?", "note", title=f"obs columns of {data}")
+    table = Table("column", "values", "fewest cells", "label?", "note", title=escape(f"obs columns of {data}"))
     for row in rows:
         usable = "yes" if row["usable"] else "no"
         note = f"{row['split']} {row['note']}".strip() if len(splits) > 1 else str(row["note"])

@@ -46,10 +46,7 @@ def embed(
     stopped goes on when the same command is given again. With --samples donor_id,tissue, or for a .txt, OUT.h5ad
     holds one row per sample or text.
     """
-    from c2s.files import refuse_existing
-    from c2s.provenance import RunRecord
-    from c2s.training.pipeline import reading_of_training
-    from c2s_embedding.files import embed_file, embed_samples_file, embed_texts_file
+    from c2s.files import CELLS, check_target
 
     texts = source.suffix == ".txt"
     of_cells: dict[str, object] = {"--key": key}
@@ -62,10 +59,17 @@ def embed(
         _refuse("samples, whose vectors are X", of_cells)
     else:
         _refuse("single cells", {"--cells": cells})
+    run_path = target.with_suffix(".run.json")
+    check_target(target, overwrite=overwrite, suffixes=CELLS, inputs=[source])
+    check_target(run_path, overwrite=overwrite)
+
+    # What follows takes seconds to import.
+    from c2s.provenance import RunRecord
+    from c2s.training.pipeline import reading_of_training
+    from c2s_embedding.files import embed_file, embed_samples_file, embed_texts_file
+
     how = how if texts else reading_of_training(model, source) | how
     key = key or "X_c2s"
-    run_path = target.with_suffix(".run.json")
-    refuse_existing(run_path, overwrite=overwrite)
     if samples is not None:
         cells = cells or "5-20"
     record = RunRecord.of_command(
@@ -141,14 +145,14 @@ def embedding_report(
     """
     from c2s import default_host, load_dataset
     from c2s.errors import ConfigError
-    from c2s.files import atomic_output, refuse_existing, short_names
+    from c2s.files import atomic_output, check_target, short_names
     from c2s.provenance import RunRecord
     from c2s.results import FILE, ResultsTable
     from c2s_embedding.bulk import pseudo_bulk
     from c2s_embedding.compare import compare_embedders
     from c2s_embedding.files import Reader
 
-    refuse_existing(out)
+    check_target(out)
     wanted = [name for name in map(str.strip, embedders.split(",")) if name]
     # An embedder and a folder of its name are two things.
     models = [f"./{name}" if name in wanted else name for name in model or []]

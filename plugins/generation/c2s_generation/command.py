@@ -80,7 +80,7 @@ def generate(
             fix="leave out --data to use the fitted model, or --inverse to fit one on the data.",
         )
     run_path, partial = target.with_suffix(".run.json"), target.with_suffix(".answers.jsonl")
-    check_target(target, overwrite=overwrite, suffixes=CELLS)
+    check_target(target, overwrite=overwrite, suffixes=CELLS, inputs=[data] if data else [])
     check_target(run_path, overwrite=overwrite)
     named = {"cell_type": cell_type, "tissue": tissue, "abstract": abstract}
     conditions = _conditions(condition or [], (), **named)
