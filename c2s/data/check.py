@@ -34,6 +34,9 @@ Role = Literal["label", "donor", "batch", "identifier", "measurement", "constant
 _BATCH = re.compile(
     r"batch|library|lib_|run|lane|chemistry|assay|platform|plate|pool|channel|suspension", re.IGNORECASE
 )
+#: Usual names of a column with the types of cells.
+_CELL_TYPE = re.compile(r"cell.?(type|label|class|ontology|subtype)|celltype|annot|\bclass\b", re.IGNORECASE)
+_TITLES: dict[Role, str] = {"label": "labels", "donor": "donors", "batch": "batches"}
 #: More problems than this are not mended one after the other.
 _MOST_FIXES = 4
 
@@ -153,11 +156,10 @@ class FileReport:
             rows.append(("organism", told))
         if self.modalities:
             rows.append(("left out", ", ".join(f"{n} {kind}" for kind, n in self.modalities.items())))
-        for role, title in (("label", "labels"), ("donor", "donors"), ("batch", "batches")):
+        for role, title in _TITLES.items():
             named = [
                 f"{c.name} ({c.values}" + (f", {c.missing} cells without)" if c.missing else ")")
-                for c in self.columns
-                if c.role == role
+                for c in self._of_role(role)
             ]
             if self.holds == "cells":
                 rows.append((title, ", ".join(named) or "no column looks like it"))
@@ -176,8 +178,14 @@ class FileReport:
         return "\n".join(lines)
 
     def of_role(self, role: Role) -> list[str]:
-        """Return the names of the columns of ``obs`` that look like a label, a donor, ..."""
-        return [column.name for column in self.columns if column.role == role]
+        """Return the names of the columns of ``obs`` that look like a label, a donor, ...
+
+        Usual names of cell types come first.
+        """
+        return [column.name for column in self._of_role(role)]
+
+    def _of_role(self, role: Role) -> list[Column]:
+        return sorted((column for column in self.columns if column.role == role), key=_unusual)
 
     @property
     def commands(self) -> list[str]:
@@ -336,6 +344,12 @@ def _organism(names: Iterable[Any]) -> str:
     return "" if np.mean(alike) < 0.6 else "human" if capitals else "mouse"
 
 
+def _unusual(column: Column) -> int:
+    if column.name.casefold() in {"cell_type", "celltype"}:
+        return 0
+    return 1 if _CELL_TYPE.search(column.name) else 2
+
+
 def _column(obs: pd.DataFrame, name: str, place: int) -> Column:
     values = obs.iloc[:, place]
     missing = missing_values(values)
@@ -350,8 +364,8 @@ def _column(obs: pd.DataFrame, name: str, place: int) -> Column:
         role = "donor"
     elif _BATCH.search(name):
         role = "batch"
-    elif len(counts) == len(known) or (len(counts) > 50 and 2 * len(counts) > len(known)):
-        role = "measurement" if values.dtype.kind in "iuf" else "identifier"
-    elif values.dtype.kind == "f" and len(counts) > 20:
+    elif values.dtype.kind in "iuf" and len(counts) > max(20, len(known) / 10):
         role = "measurement"
+    elif len(counts) == len(known) or (len(counts) > 50 and 2 * len(counts) > len(known)):
+        role = "identifier"
     return Column(name, role, len(counts), int(missing.sum()), tuple(map(str, counts.index[:3])))

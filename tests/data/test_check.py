@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import scipy.sparse as sp
+from layouts import counted_cells
 
 import c2s
 from c2s.cli import main
@@ -142,3 +143,18 @@ def test_the_command_prints_lines_or_json_and_its_exit_code_tells(cells, write, 
     told = json.loads(capsys.readouterr().out)
     assert "numbers" in told["problems"][0]["problem"]
     assert (told["ready"], told["commands"]) == (False, [])
+
+
+def test_measurements_are_no_labels_and_cell_types_come_first(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = counted_cells(400)
+    cells.obs["cluster"] = [str(i % 7) for i in range(400)]
+    cells.obs["n_features"] = rng.integers(400, 460, 400)
+    cells.obs["score"] = rng.uniform(size=400).round(2)
+    cells.obs["major celltype"] = cells.obs["cell_type"].astype(str)
+    cells.obs = cells.obs[["n_features", "score", "cluster", "major celltype", "cell_type", "donor_id"]]
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    report = check_file(tmp_path / "cells.h5ad")
+    assert report.of_role("label") == ["cell_type", "major celltype", "cluster"]
+    assert report.of_role("measurement") == ["n_features", "score"]
+    assert "--label cell_type --donor donor_id" in report.commands[1]

@@ -24,7 +24,8 @@ def checked_labels(obs: pd.DataFrame, column: str) -> pd.Series:
     Raises
     ------
     ObsError
-        The column is missing, empty for some cells, constant, or has a different value for (nearly) every cell.
+        The column is missing, empty for some cells, constant, has a different value for (nearly) every cell, or
+        holds numbers few of which are those of ten cells.
     """
     if column not in obs:
         raise ObsError(
@@ -41,7 +42,8 @@ def checked_labels(obs: pd.DataFrame, column: str) -> pd.Series:
         )
     labels = values.astype(str).str.split().str.join(" ")
     distinct = labels.nunique()
-    if distinct > 50 and distinct > len(labels) / 2:
+    most = len(labels) / (10 if values.dtype.kind in "iuf" else 2)
+    if distinct == len(labels) > 20 or (distinct > 50 and distinct > most):
         raise ObsError(
             f"column {column!r} has {distinct} values for {len(labels)} cells: "
             "an identifier or a measurement, not a label.",
