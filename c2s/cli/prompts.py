@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from c2s.command_options import Layer, Strip, Symbols, how_to_read
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -54,6 +56,9 @@ def show(
     cells: Annotated[int, typer.Option(min=1, help="Cells of a multi-cell example.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Which cells.")] = 0,
     templates: Templates = None,
+    layer: Layer = None,
+    symbols: Symbols = None,
+    strip: Strip = None,
 ) -> None:
     """Print one filled example for each template of a task."""
     from c2s.corpus import preview
@@ -68,6 +73,7 @@ def show(
         cells=(cells, cells),
         seed=seed,
         templates=str(templates) if templates else None,
+        **how_to_read(layer, symbols, strip, "auto"),
     )
     from rich.console import Console
 

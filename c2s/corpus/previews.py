@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from c2s.corpus.prompt_files import CorpusTask, corpus_task
 from c2s.corpus.ranks import RankedCells, rank_rows
 from c2s.corpus.source import Source, close_cells
 from c2s.corpus.spec import COLUMNS, make_spec
+from c2s.data.datasets import is_file
 from c2s.errors import ObsError
 from c2s.sentences.symbols import Words, check_words
 
@@ -57,6 +59,7 @@ def preview(
     columns: Mapping[str, str | dict[str, str]] | None = None,
     symbols: str | None = None,
     layer: str | None = None,
+    strip: Sequence[str] = (),
     genes: int = 20,
     cells: tuple[int, int] = (3, 3),
     seed: int = 0,
@@ -73,7 +76,7 @@ def preview(
         Name of a dataset or of a gene set collection, or a path.
     columns
         Standard columns that the dataset does not map itself, see `c2s.corpus.spec.DatasetSpec`.
-    symbols, layer
+    symbols, layer, strip
         As for `c2s.read_cells`.
     genes
         Genes of a cell at most.
@@ -94,7 +97,7 @@ def preview(
         The data lack a column that the task needs, or no donor has enough cells in a tissue.
     """
     try:
-        reading = {"columns": dict(columns or {}), "symbols": symbols, "layer": layer}
+        reading = {"columns": dict(columns or {}), "symbols": symbols, "layer": layer, "strip": list(strip)}
         return _preview(task, data, reading, genes, cells, seed, templates, conditions)
     finally:
         close_cells()
@@ -116,8 +119,7 @@ def _preview(
     if chosen.kind == "gene-set":
         plan = plan_corpus(make_spec(gene_sets=[data], **common))
         return _of_gene_sets(plan, chosen, genes)
-    is_path = data.endswith((".h5ad", ".zarr")) or "/" in data
-    dataset: dict[str, Any] = {"name": "data", "path": data} if is_path else {"name": data}
+    dataset: dict[str, Any] = {"name": "data", "path": data} if is_file(Path(data)) else {"name": data}
     plan = plan_corpus(make_spec(datasets=[{**dataset, **reading}], **common, missing="skip"))
     source = plan.sources[0]
     if chosen.kind == "cell":

@@ -48,7 +48,8 @@ class DatasetSpec(Options):
     columns
         Standard name to a column of ``obs``, or to ``{value: constant}``; added to what the manifest maps.
     symbols, layer, strip
-        As for `c2s.read_cells`, where the file needs them.
+        As for `c2s.read_cells`, where the file needs them. The order of genes, and so the sentences, are the same
+        in every unit, which is why there is no ``normalise``.
     tasks
         Only these of the corpus's tasks; default all.
     """

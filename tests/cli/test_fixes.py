@@ -157,3 +157,5 @@ def test_whoever_reads_cells_has_the_options_of_reading():
             checked.append(path)
             assert COMMANDS[path] >= READING, path
     assert len(checked) >= 9, checked
+    # Sentences of a corpus are the same in every unit.
+    assert COMMANDS["prompts", "show"] >= READING - {"--normalise"}
