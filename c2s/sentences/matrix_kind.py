@@ -44,6 +44,7 @@ T = TypeVar("T")
 _BLOCKS, _BLOCK_ROWS = 8, 8
 #: Fewer cells with fractions may look like another kind by chance.
 _FEW_CELLS = 3
+_TOO_HIGH = "reach values too high for a logarithm"
 _SHOWN = 3
 
 
@@ -189,7 +190,7 @@ def _groups(cells: Sequence[_Cell], steps: Steps) -> dict[str, list[_Cell]]:
     if set(groups) & set(LOGARITHMS):
         known = {cell.row for some in groups.values() for cell in some}
         if high := [c for c in cells if c.row not in known and c.values.max() > HIGHEST_LOG]:
-            groups["reach values too high for a logarithm"] = high
+            groups.setdefault("normalised" if "normalised" in groups else _TOO_HIGH, []).extend(high)
     told = sum(map(len, groups.values())) >= len(cells) / 2
     return {name: some for name, some in groups.items() if told and len(some) >= _FEW_CELLS}
 
