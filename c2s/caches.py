@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 
@@ -17,11 +18,10 @@ def ensure_numba_cache() -> None:
     if numba is None or os.access(os.path.dirname(str(numba.origin)), os.W_OK):  # noqa: PTH120 -- pathlib is slow
         return
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 -- never raises
-    try:
-        os.makedirs(os.path.join(home, "numba"), exist_ok=True)  # noqa: PTH103, PTH118
-    except OSError:
-        pass
-    else:
+    place = os.path.join(home, "numba")  # noqa: PTH118
+    with contextlib.suppress(OSError):
+        os.makedirs(place, exist_ok=True)  # noqa: PTH103
+    if os.access(place, os.W_OK):
         return
     import atexit
     import shutil

@@ -171,7 +171,7 @@ def _shorter(name: str) -> list[str]:
 def _replace(temporary: Path, final: Path, holder: Path) -> None:
     """Move `temporary` to `final`; an older `final` is set aside first, so that a crash loses neither."""
     if final.is_dir():
-        final.replace(holder / "previous")
+        final.replace(holder / f"{final.name}.previous")
     temporary.replace(final)
 
 

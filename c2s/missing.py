@@ -31,11 +31,16 @@ MISSING = frozenset(
 )
 
 
+def is_null(value: Any) -> bool:
+    """Whether a value is none at all: None, NaN, NaT or ``pd.NA``."""
+    return value is None or value is pd.NA or value != value  # NaN and NaT differ from themselves
+
+
 def is_missing(value: Any) -> bool:
     """Whether a value says nothing: None, NaN, or a text such as ``"nan"``, ``"unknown"`` or ``""``."""
     if isinstance(value, str):
         return value.strip().casefold() in MISSING
-    return value is None or value is pd.NA or value != value  # NaN and NaT differ from themselves
+    return is_null(value)
 
 
 def known_rows(table: pd.DataFrame, columns: Iterable[str]) -> pd.Series:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from c2s.sentences import CellSentences
     from c2s.tasks import Baseline, Metric, Task
     from c2s.training import TaskModel
+    from c2s.training.seen import CellPrints
 
 #: Below this share of known words answers come with a warning; below the other, a cell gets none.
 FEW_KNOWN_WORDS, TOO_FEW_KNOWN_WORDS = 0.8, 0.05
@@ -126,7 +127,8 @@ def evaluate_cells(
             fix='score another part (--part validation), or other data with part="all" (--part all).',
         )
     every = _sentences(trained, adata, show_progress)
-    chosen, note = _cells_of(trained, adata, part)
+    here = None if trained.seen is None else trained.seen.look(adata)
+    chosen, note = _cells_of(trained, adata, here, part)
     sentences = every.select(chosen)
     labelled = known_rows(sentences.obs, task.columns)
     if not labelled.all():
@@ -134,8 +136,8 @@ def evaluate_cells(
     examples = task.examples(sentences, trained.templates, seed=trained.seed)
     known = _unknown_cells(trained, sentences, examples)
     predictions = _predict(trained, task, examples, known, threshold, tokens_per_batch, show_progress)
-    others = _baselines(trained, task, adata, every, examples, baselines, part, seed) if baselines else {}
-    learned = _learned(trained, task, adata, every, part)
+    others = _baselines(trained, task, adata, here, every, examples, baselines, part, seed) if baselines else {}
+    learned = _learned(trained, task, here, every, part)
     majority, said = majority_predictions(task, learned, examples)
     if "majority" in others:
         said = f"majority: the task's own baseline of this name, which says {others['majority'][0]!r}."
@@ -259,48 +261,58 @@ def _predict(
 
 
 def _learned(
-    trained: TaskModel, task: Task, adata: AnnData, sentences: CellSentences, part: str
+    trained: TaskModel, task: Task, here: CellPrints | None, sentences: CellSentences, part: str
 ) -> Mapping[str, int] | None:
     """Return how often each answer occurs in the training part; None where neither model nor data tell."""
-    if trained.answers is not None or trained.seen is None or part == "all":
+    if trained.answers is not None or trained.seen is None or here is None or part == "all":
         return trained.answers
     try:
-        train = trained.seen.cells_of(adata, "train")
+        train = trained.seen.cells_of(here, "train")
     except ObsError:  # the test cells may have been given alone
         return None
     examples = task.examples(sentences.select(train), trained.templates, seed=trained.seed)
     return Counter(examples["answer"].to_pylist())
 
 
-def _cells_of(trained: TaskModel, adata: AnnData, part: str) -> tuple[list[str], str]:
+def _cells_of(trained: TaskModel, adata: AnnData, here: CellPrints | None, part: str) -> tuple[list[str], str]:
     """Return the ids of the cells to score and how they were chosen; training cells are never among them."""
     if part == "all":
-        if trained.seen is None:
-            return list(map(str, adata.obs_names)), "All cells; the model does not say which it was trained on."
-        unseen, n = trained.seen.unseen(adata)
+        if trained.seen is None or here is None:  # of an earlier version, which knew cells by their ids
+            used = (
+                set() if trained.split is None else {*trained.split.ids("train"), *trained.split.ids("validation")}
+            )
+            cells = [cell for cell in map(str, adata.obs_names) if cell not in used]
+            return cells, "All cells but those with ids of training cells; the model knows these by nothing else."
+        unseen, n = trained.seen.unseen(here)
         note = "All cells of data that were not used for training."
         return unseen, note + (f" {n} that show the genes of a training cell are left out." if n else "")
-    if trained.seen is None or part not in ("validation", "test"):
-        known = "the model does not say which cells it was trained on, so there"
+    if trained.seen is None or here is None:
         raise ConfigError(
             "evaluation",
-            [f"{'there' if trained.seen else known} is no part {part!r} of a split"],
+            ["the model does not say by which genes its training cells are known"],
+            fix='train it again, or pass part="all" for other data (--part all).',
+        )
+    if part not in ("validation", "test"):
+        raise ConfigError(
+            "evaluation",
+            [f"there is no part {part!r} of a split"],
             fix='pass part="test", or "all" for other data (--part).',
         )
-    return trained.seen.cells_of(adata, part), trained.seen.split.note
+    return trained.seen.cells_of(here, part), trained.seen.split.note
 
 
 def _baselines(
     trained: TaskModel,
     task: Task,
     adata: AnnData,
+    here: CellPrints | None,
     sentences: CellSentences,
     examples: pa.Table,
     baselines: Sequence[Baseline],
     part: str,
     seed: int,
 ) -> dict[str, Any]:
-    if trained.seen is None or part != "test":
+    if trained.seen is None or here is None or part != "test":
         raise ConfigError(
             "evaluation",
             ["baselines need the training cells"],
@@ -312,7 +324,7 @@ def _baselines(
             "evaluation", [f"task {task.name!r} asks about several cells at once"], fix="leave the baselines out."
         )
     parts = [name for name in ("train", "validation") if trained.seen.split.sizes[name]]
-    known = [i for name in parts for i in trained.seen.cells_of(adata, name)]
+    known = [i for name in parts for i in trained.seen.cells_of(here, name)]
     learned = task.examples(sentences.select(known), trained.templates, seed=trained.seed)
     answers = {
         ids[0]: a for ids, a in zip(learned["cell_ids"].to_pylist(), learned["answer"].to_pylist(), strict=True)

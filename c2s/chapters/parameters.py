@@ -310,4 +310,4 @@ def _alternatives(kind: str) -> list[str]:
             found.append("")
         else:
             found[-1] += letter
-    return sorted(found, key=lambda one: one == "str")
+    return sorted(found, key=lambda one: (one == "str", one.startswith("list[")))

@@ -14,7 +14,7 @@ from c2s.provenance import RunRecord
 from c2s.results import ResultsTable
 
 #: Parameters that say how files of cells are read, and the values that change nothing.
-READING: Mapping[str, Any] = {"symbols": None, "layer": None, "normalise": "auto"}
+READING: Mapping[str, Any] = {"symbols": None, "layer": None, "normalise": "auto", "strip": []}
 
 
 class ChapterRecord(RunRecord):

@@ -31,7 +31,7 @@ class Command(NamedTuple):
 #: The core's commands, in the order in which ``c2s --help`` shows them.
 COMMANDS = {
     "check": Command("c2s.cli.check:check", "Is my file ready? What it holds, and what would be refused."),
-    "transform": Command("c2s.cli.transform:transform", "Turn cells (.h5ad, .zarr) into cell sentences."),
+    "transform": Command("c2s.cli.transform:transform", "Turn cells into cell sentences."),
     "invert": Command("c2s.cli.invert:invert", "Turn cell sentences back into expression."),
     "train": Command("c2s.cli.train:app", "Train a language model on a task."),
     "scaling": Command("c2s.cli.scaling:app", "Train and measure models of many sizes."),

@@ -38,6 +38,7 @@ def evaluate(
 
     The most frequent answer is always among them.
     """
+    from c2s.cli.fixes import fitted
     from c2s.cli.trained import load_trained
     from c2s.data import load_dataset
     from c2s.errors import ConfigError
@@ -89,7 +90,7 @@ def evaluate(
         record.overwrite = True
         record.finish()
     _print(result.table, f"{the_task.title}: {shown}, {part}, {len(result.predictions)} examples")
-    typer.echo(result.note)
+    typer.echo(fitted(result.note, {name for one in context.command.params for name in one.opts}))
     typer.echo(result.majority)
     for key, value in result.extra.items():
         typer.echo(f"{key}: {value:.4f}")

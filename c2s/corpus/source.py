@@ -125,6 +125,7 @@ class CellReader:
     ) -> None:
         self.path = path
         self._opened = opened = open_file(path, layer)
+        self._other_layers = [name for name in opened.layers if name != layer]
         self.n_cells = int(opened.matrix.shape[0])
         if self.n_cells == 0:
             raise MatrixError(f"{path} has no cells.", fix="check how it was filtered.")
@@ -152,7 +153,7 @@ class CellReader:
         """What the matrix holds; the order of genes is the same for all but scaled values, which are refused."""
         with reading(self.path):
             found = kind_of_rows(self._matrix, genes=self.words.features.genes)
-        refuse_scaled(found, self.path, self._opened.layers)
+        refuse_scaled(found, self.path, self._other_layers)
         if found.name == "mixed":  # told by names
             found = kind_of_rows(self._matrix, self._opened.obs(), self.words.features.genes)
         refuse_mixed(found, str(self.path))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from c2s.data.foreign import is_hdf5
 from c2s.data.gene_sets import is_gmt, read_gmt
 from c2s.data.opened import open_file
 from c2s.data.read import read_cells
@@ -35,7 +34,7 @@ _BATCH = re.compile(
     r"batch|library|lib_|run|lane|chemistry|assay|platform|plate|pool|channel|suspension", re.IGNORECASE
 )
 #: Usual names of a column with the types of cells.
-_CELL_TYPE = re.compile(r"cell.?(type|label|class|ontology|subtype)|celltype|annot|\bclass\b", re.IGNORECASE)
+_CELL_TYPE = re.compile(r"cell.?(type|label|class|ontology|subtype)|annot|\bclass\b", re.IGNORECASE)
 _TITLES: dict[Role, str] = {"label": "labels", "donor": "donors", "batch": "batches"}
 #: More problems than this are not mended one after the other.
 _MOST_FIXES = 4
@@ -232,9 +231,10 @@ def check_file(
     how: dict[str, Any] = {name: value for name, value in given.items() if value and value != "auto"}
     problems: list[Problem] = []
     found: dict[str, Any] = {}
+    tried: set[str | None] = set()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if is_gmt(source) and not is_hdf5(source):
+        if is_gmt(source):
             found = _gene_sets(source, problems)
         else:
             found = _layout(source, how, problems)
@@ -244,6 +244,10 @@ def check_file(
                     break
                 except C2SError as error:
                     mends = {k: v for k, v in error.remedy.items() if how.get(k) != v}
+                    tried.add(how.get("layer"))
+                    if mends.get("layer") in tried:  # it has its own faults
+                        others = [name for name in found["layers"] if name not in tried]
+                        mends = {**mends, "layer": others[0]} if others else {}
                     problems.append(Problem(error.problem, error.fix, _options(mends)))
                     if not mends:
                         break

@@ -98,4 +98,4 @@ def is_file(path: Path) -> bool:
     """Whether a name stands for a file of cells rather than for a dataset or a manifest."""
     if path.suffix in {".yaml", ".yml"}:
         return False
-    return path.suffix in {".h5ad", ".zarr", ".loom", ".csv", ".tsv"} or path.exists() or len(path.parts) > 1
+    return bool(path.suffix) or path.exists() or len(path.parts) > 1

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
+from c2s.data.foreign import is_hdf5
 from c2s.data.gene_set_names import readable_name
 from c2s.data.mirror import sum_of
 from c2s.data.text_files import plain_bytes
@@ -306,8 +307,8 @@ class GeneSets:
 
 
 def is_gmt(path: Path) -> bool:
-    """Whether a path is named as a GMT file is."""
-    return path.name.lower().endswith((".gmt", ".gmt.gz"))
+    """Whether a path is named as a GMT file is, and holds no HDF5."""
+    return path.name.lower().endswith((".gmt", ".gmt.gz")) and not is_hdf5(path)
 
 
 def read_gmt(path: str | os.PathLike[str]) -> GeneSets:

@@ -18,6 +18,7 @@ from c2s.data.opened import obs_columns
 from c2s.data.read import read_cells
 from c2s.data.store import DatasetUnavailable, Store, store
 from c2s.errors import C2SWarning, DatasetError, ObsError
+from c2s.missing import missing_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,7 +40,7 @@ class CellsFile:
     Attributes
     ----------
     path
-        An ``.h5ad`` file or ``.zarr`` folder, found and checked.
+        The file or folder of cells, found and checked.
     name
         Name of the dataset, or the file's name without ending.
     study
@@ -67,7 +68,7 @@ def locate_cells(name_or_path: str | os.PathLike[str], *, strict: bool = False) 
     Parameters
     ----------
     name_or_path
-        Name of a dataset, path of a manifest, or path of an ``.h5ad`` file or ``.zarr`` folder. The columns of a
+        Name of a dataset, path of a manifest, or path of a file or folder of cells. The columns of a
         file without a manifest are those of ``obs`` that have standard names.
     strict
         Refuse the fallbacks of the manifest.
@@ -278,9 +279,9 @@ def set_standard_columns(obs: pd.DataFrame, columns: Mapping[str, str | Constant
                 f"dataset {name!r} has no obs column {source!r}, which its manifest gives as {standard}.",
                 fix=f"correct its manifest; the columns are {', '.join(map(str, obs.columns))}.",
             )
-        missing = int(obs[source].isna().sum())
+        missing = int(missing_values(obs[source]).sum())
         if missing and standard == "donor_id":
-            first = obs.index[obs[source].isna().to_numpy()][0]
+            first = obs.index[missing_values(obs[source]).to_numpy()][0]
             raise ObsError(
                 f"the donor column {source!r} of dataset {name!r} is empty for {missing} of {len(obs)} "
                 f"cells, first {str(first)!r}.",

@@ -5,6 +5,7 @@ Every reader of cells goes through `open_file`, so that what one command takes, 
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from anndata.io import read_elem, sparse_dataset
 from c2s.data.claims import refuse_false_claims
 from c2s.data.foreign import read_foreign, refuse_other_files
 from c2s.errors import C2SWarning, InputFileError, MatrixError
+from c2s.missing import is_null
 from c2s.reading import reading
 from c2s.sentences.matrix import in_memory
 
@@ -61,7 +63,8 @@ def obs_columns(path: Path) -> list[str]:
     whole, group = _whole_or_group(path)
     with reading(path):
         frame = whole.obs if whole is not None else group.get("obs", {})
-        names = [str(name) for name in frame if str(name) not in {"_index", "__categories"}]
+        no_columns = {"__categories", "_index", getattr(frame, "attrs", {}).get("_index")}
+        names = [str(name) for name in frame if str(name) not in no_columns]
         _close(group)
         return names
 
@@ -173,7 +176,8 @@ class OnDisk:
         # What belongs to the columns belongs to those of X, not of raw.
         names = {"obsm", "obsp", "uns"} | ({"layers", "varm", "varp"} if self._layer != "raw" else set())
         with reading(self.path), _quiet():
-            parts = {name: self._elements(name, self._layer) for name in sorted(names) if name in self._group}
+            taken = {"layers": self._layer}
+            parts = {name: self._elements(name, taken.get(name)) for name in sorted(names) if name in self._group}
             matrix = None if self.matrix is None else in_memory(self.matrix)
             adata = anndata.AnnData(X=matrix, obs=self.obs(), var=self.var, **parts)
             if "raw/X" in self._group and self._layer != "raw":
@@ -257,7 +261,7 @@ def _no_matrix(path: Path, layer: str | None, places: list[str]) -> MatrixError:
         problem = f"{path} has no layer {layer!r}; it has {has}."
     else:
         problem = f"{path} has no matrix X; its layers are {has}."
-    name = f"name one of them: layer={places[0]!r} (--layer {places[0]})" if places else ""
+    name = f"name one of them: layer={places[0]!r} (--layer {shlex.quote(places[0])})" if places else ""
     if layer is not None:
         name = f"leave layer out (--layer){', or ' * bool(name)}{name}"
     remedy = {"layer": places[0]} if places else {}
@@ -335,4 +339,4 @@ def texts_of(values: Any) -> list[str]:
         # Whole numbers as such, all digits of the others: two ids must not become one.
         return ["" if np.isnan(v) else str(int(v)) if v.is_integer() else repr(v) for v in values.tolist()]
     listed = values.tolist() if hasattr(values, "tolist") else list(values)
-    return [v.decode() if isinstance(v, bytes) else "" if v is None or v != v else str(v) for v in listed]
+    return [v.decode() if isinstance(v, bytes) else "" if is_null(v) else str(v) for v in listed]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,7 +15,6 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from c2s.data.foreign import is_hdf5
 from c2s.data.gene_sets import is_gmt, read_gmt
 from c2s.data.opened import open_file
 from c2s.errors import C2SWarning, ConfigError, GeneError, InputFileError, MatrixError
@@ -63,9 +63,8 @@ class Reading:
         if self.backed and (self.min_genes or self.min_cells or self.max_mitochondrial is not None):
             problems.append("a backed matrix cannot be filtered")
         if problems:
-            raise ConfigError(
-                "read_cells", problems, fix="correct these arguments, or read with backed=False to filter."
-            )
+            whole = ", or read with backed=False to filter" if "backed" in problems[-1] else ""
+            raise ConfigError("read_cells", problems, fix=f"correct these arguments{whole}.")
 
 
 def read_cells(
@@ -161,7 +160,7 @@ def read_whole(path: str | os.PathLike[str]) -> AnnData:
         As `read_cells`.
     """
     source = Path(path)
-    if is_gmt(source) and not is_hdf5(source):
+    if is_gmt(source):
         return read_gmt(source).to_anndata()
     return open_file(source, matrix=False).whole()
 
@@ -169,20 +168,27 @@ def read_whole(path: str | os.PathLike[str]) -> AnnData:
 def _unprepared(path: Path, reading: Reading) -> AnnData:
     import anndata
 
-    if is_gmt(path) and not is_hdf5(path):
-        if reading.layer is not None:
-            raise MatrixError(
-                f"{path} holds gene sets, which have no layer {reading.layer!r}.", fix="leave layer out (--layer)."
+    if is_gmt(path):
+        given = {one.name: getattr(reading, one.name) for one in fields(reading) if one.name != "backed"}
+        usual = vars(Reading())
+        if given := {name: value for name, value in given.items() if value != usual[name]}:
+            raise ConfigError(
+                f"{path} holds gene sets",
+                [f"{name}={value!r} is for cells" for name, value in given.items()],
+                fix=f"leave it out ({', '.join(f'--{name}' for name in given)}).",
             )
         return read_gmt(path).to_anndata()
     opened = open_file(path, reading.layer)
+    layers = [name for name in opened.layers if name != reading.layer]
     if not reading.backed:
-        return opened.whole()
+        adata = opened.whole()
+        adata.uns[_LAYERS] = layers
+        return adata
     matrix = (
         opened.matrix if getattr(opened.matrix, "format", "") == "csr" else by_rows(opened.matrix, stacklevel=4)
     )
     adata = anndata.AnnData(X=matrix, obs=opened.obs(), var=opened.var)
-    adata.uns[_LAYERS] = opened.layers
+    adata.uns[_LAYERS] = layers
     return adata
 
 
@@ -198,8 +204,7 @@ def prepare_cells(adata: AnnData, reading: Reading, path: Path) -> AnnData:
     path
         The file, for errors; its layer was taken already.
     """
-    if is_gmt(path) and not is_hdf5(path):
-        adata.uns["c2s"] |= {"source": path.name, "done": "nothing"}
+    if is_gmt(path):
         return adata  # made as it is wanted
     found: dict[str, Any] = {"source": path.name}
     adata.uns["c2s"] = {**found}  # for errors; and what an earlier reading found is not what this file holds
@@ -339,9 +344,8 @@ def refuse_scaled(kind: MatrixKind, path: Path, layers: Sequence[str]) -> None:
         fix, remedy = f"write the file again with the values from before {before}.", {}
         if layers:
             remedy = {"layer": layers[0]}
-            fix = (
-                f"name the layer with the values before {before}, e.g. layer={layers[0]!r} (--layer {layers[0]})."
-            )
+            option = f"--layer {shlex.quote(layers[0])}"
+            fix = f"name the layer with the values before {before}, e.g. layer={layers[0]!r} ({option})."
         raise MatrixError(
             f"{path} holds {kind.words} ({kind.evidence}), whose order is not that of expression.",
             fix=fix,

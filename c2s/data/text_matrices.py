@@ -121,9 +121,12 @@ def read_table(path: Path) -> AnnData:
             f"{path} cannot be read as a table of counts ({reason}).",
             fix="write it as comma- or tab-separated UTF-8, names in the first row and column.",
         ) from error
-    is_text = [not pd.api.types.is_numeric_dtype(frame[i].dtype) for i in range(frame.shape[1])]
+    kinds = [frame[i].dtype for i in range(frame.shape[1])]
+    is_text = [kind == bool or not pd.api.types.is_numeric_dtype(kind) for kind in kinds]  # noqa: E721 -- a dtype
     texts = {columns[i]: frame[i] for i, text in enumerate(is_text) if text}
     names = [columns[i] for i, text in enumerate(is_text) if not text]
+    if len(texts) < sum(is_text):
+        raise InputFileError(f"{path} has two columns of text of one name.", fix="rename one, or leave it out.")
     for column, values in texts.items():
         _refuse_numbers_among_text(path, column, values, rows)
     if not names or not rows:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from c2s.errors import GeneError
+from c2s.missing import is_null
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,13 +45,15 @@ _NO_GENE = {
     "spike_in",
     "spikein",
 }
+#: Where accessible chromatin was measured. RE2, case does not matter.
+GENOMIC_RANGE = r"^(chr[\w.]+|\d{1,2}|[xy]|mt|gl\d+\.\d+|ki\d+\.\d+)[-:_]\d{2,}[-:_]\d{2,}$"
 #: What features are called that no column describes. RE2, case does not matter.
 _NAMES = {
     "spike-ins": r"^(ercc[-_.]\d{3,5}|sirv\d+\w*|(rna[-_])?spike[-_]?in.*)$",
     "antibodies": r"^(adt|ab|prot|protein|antibody)[-_:].+|totalseq[-_]?[abcd]?\d*$|^anti[-_ ](human|mouse|rat)\b",
     "hashtags": r"^(hto|cmo)[-_:]?\w*\d\w*$|^hto[-_:].+|hashtag|^hash[-_]?tag",
     "CRISPR guides": r"^(sgrna|grna|crispr|guide)[-_:].+|[-_](sgrna|grna|guide)[-_]?\d*$",
-    "genomic ranges": r"^(chr[\w.]+|\d{1,2}|[xy]|mt|gl\d+\.\d+|ki\d+\.\d+)[-:_]\d{2,}[-:_]\d{2,}$",
+    "genomic ranges": GENOMIC_RANGE,
 }
 _NAME = "|".join(f"(?:{pattern})" for pattern in _NAMES.values())
 _SHOWN = 3
@@ -100,7 +103,7 @@ def features_of(names: Sequence[Any], var: pd.DataFrame) -> Features:
     kinds = np.full(len(names), "", dtype=object)
     for column in (c for c in var.columns if str(c).casefold() in _COLUMNS):
         texts = var[column].astype(object)
-        values = np.array([str(v).strip().casefold() if v == v and v is not None else "" for v in texts], object)
+        values = np.array(["" if is_null(v) else str(v).strip().casefold() for v in texts], object)
         known = set(values)
         other = ~np.isin(values, [*_GENE, ""]) if known & _GENE else np.isin(values, list(_NO_GENE))
         if len(values) and other.all():
@@ -129,7 +132,7 @@ def texts_or_null(values: Sequence[Any]) -> pa.StringArray:
     try:
         return pa.array(values, pa.string(), from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers
-        return pa.array([None if v is None or v != v else str(v) for v in values], pa.string())
+        return pa.array([None if is_null(v) else str(v) for v in values], pa.string())
 
 
 #: What `strip_names` takes away, each with what it is found by.
@@ -142,7 +145,7 @@ STRIPPED = {
 }
 
 
-def strip_names(names: Sequence[Any], strip: Sequence[str]) -> list[str]:
+def strip_names(names: Sequence[Any], strip: Sequence[str]) -> list[Any]:
     """Take from gene names what other tools put before or after them.
 
     Parameters
@@ -153,10 +156,10 @@ def strip_names(names: Sequence[Any], strip: Sequence[str]) -> list[str]:
         Any of ``"genome"`` (the ``GRCh38_`` of a reference of several species), ``"version"`` (the ``.2`` of
         ``ENSG00000187608.2``) and ``"ensembl"`` (the id of ``ENSG00000187608_ISG15``), done in this order.
     """
-    stripped = [str(name) for name in names]
+    stripped = [None if is_null(name) else str(name) for name in names]
     for what in STRIPPED:
         if what in strip:
-            stripped = [STRIPPED[what].sub("", name) for name in stripped]
+            stripped = [name and STRIPPED[what].sub("", name) for name in stripped]
     return stripped
 
 

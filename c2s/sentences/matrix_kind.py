@@ -360,8 +360,7 @@ def _impossible(cell: str, row: int, value: float, kind: str | None, where: str)
     if math.isnan(value) or math.isinf(value):
         what = "NaN" if math.isnan(value) else "infinite"
         fixes = {
-            "NaN": "find out where it comes from; name a layer without (--layer), or set it to 0: "
-            "np.nan_to_num(adata.X.data, copy=False).",
+            "NaN": "find out where it comes from; name a layer without (--layer), or set it to 0 in the file.",
             "infinite": "find out where it comes from, log of 0 and division by 0 as a rule; name a layer without "
             "(--layer).",
         }
@@ -370,12 +369,11 @@ def _impossible(cell: str, row: int, value: float, kind: str | None, where: str)
     if kind == "counts":
         return MatrixError(
             f"cell {cell!r} (row {row}) holds {shown} among counts in {where}, and no count is negative.",
-            fix="find out what it stands for (missing, often); leave such cells out, or set it to 0: "
-            "adata.X.data[adata.X.data < 0] = 0.",
+            fix="find out what it stands for (missing, often); leave such cells out, or set it to 0 in the file.",
         )
     return MatrixError(
         f"cell {cell!r} (row {row}) has a value that is negative ({shown}) in {where}, as scaled or "
         "batch-corrected values are.",
-        fix="sentences need expression: name the layer with the values before sc.pp.scale or the correction, or "
-        "adata.raw (--layer raw).",
+        fix="sentences need expression: name the layer with the values before sc.pp.scale or the correction "
+        "(--layer; raw reads adata.raw).",
     )

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from c2s.errors import GeneError
-from c2s.sentences.features import Features, features_of, texts_or_null
+from c2s.missing import is_null
+from c2s.sentences.features import GENOMIC_RANGE, Features, features_of, texts_or_null
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ _NO_SYMBOLS = {
     "Ensembl ids joined with symbols": r"^ENS[A-Z]{0,5}G\d{8,}(\.\d+)?[_|:-]|[_|:-]ENS[A-Z]{0,5}G\d{8,}(\.\d+)?$",
     "numbers (of rows, or Entrez ids)": r"^[VX]?\d+(\.0)?$",
     "cell barcodes": r"(^|[^A-Za-z])[ACGTN]{8,}|[ACGT]{14,}",
-    "genomic ranges": r"^(chr[\w.]+|\d{1,2}|[XY]|MT|GL\d+\.\d+|KI\d+\.\d+)[-:_]\d{2,}[-:_]\d{2,}$",
+    "genomic ranges": f"(?i){GENOMIC_RANGE}",
     "accession numbers": r"^[NX][MRP]_\d+(\.\d+)?$|^([OPQ]\d[A-Z\d]{3}\d|[A-NR-Z]\d[A-Z][A-Z\d]{2}\d)$",
     "ids of a database": r"^(FBgn\d+|WBGene\d+|ZDB-GENE-[\d-]+|(HGNC|MGI|RGD|ENTREZ|NCBI|entrez|ncbi):?_?\d+)$",
     "ids of probes": r"^(\d+(_[a-z]+)?_at|AFFX-.*|ILMN_\d+|A_\d+_P\d+|cg\d{8})$",
@@ -272,7 +273,7 @@ def symbol_columns(var: Any) -> list[str]:
     """Return the columns of ``var`` whose values look like gene symbols, those with a usual name first."""
     found = []
     for column in [] if var is None else var.columns:
-        values = [str(v) for v in var[column].astype(object) if not _missing(v)]
+        values = [str(v) for v in var[column].astype(object) if not is_null(v)]
         texts = pa.array(values, pa.string())
         letters = pc.sum(pc.match_substring_regex(texts, r"^[A-Za-z][^\s]{0,40}$")).as_py() or 0
         if 2 * len(set(values)) > len(var) and 2 * letters > len(var) and 2 * no_symbols(texts)[0] <= len(values):
@@ -313,10 +314,6 @@ def _refuse_duplicates(names: pa.StringArray, where: str) -> None:
             f"{len(twice)} gene symbol(s) occur more than once in {where}: {_quoted(twice)}.",
             fix="sum or drop the duplicates, or make them distinct with adata.var_names_make_unique().",
         )
-
-
-def _missing(value: object) -> bool:
-    return value is None or value != value  # NaN and NaT differ from themselves
 
 
 def _first(mask: pa.BooleanArray) -> int:

@@ -79,10 +79,11 @@ def train_task_grpo(
         sentences = data
     else:
         sentences = to_cell_sentences(data, top_k=trained.top_k, show_progress=show_progress)
-    cells = trained.seen.cells_of(data, "train")
+    here = trained.seen.look(data)
+    cells = trained.seen.cells_of(here, "train")
     train = task.examples(sentences.select(cells), trained.templates, seed=trained.seed)
     has_held_out = trained.seen.split.sizes["validation"] > 0
-    held = trained.seen.cells_of(data, "validation") if has_held_out else []
+    held = trained.seen.cells_of(here, "validation") if has_held_out else []
     chosen = np.sort(np.random.default_rng(trained.seed).permutation(len(held))[:validation_cells])
     validation = None
     if len(chosen):

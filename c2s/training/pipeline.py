@@ -29,7 +29,7 @@ from c2s.training.config import SFTConfig
 from c2s.training.parts import examples_of_parts, gene_dropout
 from c2s.training.resume import table_checksum
 from c2s.training.scoring import AnswerScoring, CandidateScoring
-from c2s.training.seen import SeenCells
+from c2s.training.seen import CellPrints, SeenCells
 from c2s.training.sft import TrainResult, train_sft
 from c2s.training.validation import Evaluate
 
@@ -96,7 +96,7 @@ class TaskModel:
     seen: SeenCells | None = None
     answers: Mapping[str, int] | None = None
 
-    def reading(self, name: str | None = None) -> dict[str, Any]:
+    def reading(self, name: str) -> dict[str, Any]:
         """Return how the training data were read, as keywords of `c2s.load_dataset`; nothing for other data."""
         return _reading(self.data, name)
 
@@ -275,6 +275,7 @@ def train_task(
             model, corpus=corpus if is_tiny else None, config=tiny if is_tiny else None, seed=seed, device=device,
             dtype=training_dtype(config),
         )  # fmt: skip
+    seen = SeenCells.of(split, data, sentences)
     facts = {
         "task": task.name,
         "version": task.version,
@@ -284,9 +285,10 @@ def train_task(
         "top_k": top_k,
         "candidates": candidates,
         "answers": dict(learned.most_common()) if candidates or recur(learned) else None,
-        "split": {"unit": split.unit, "note": split.note, "sizes": dict(split.sizes)},
+        "split": {"unit": split.unit, "note": split.note, "sizes": dict(split.sizes), "longest": seen.longest},
         "data": {
             "name": data_name,
+            "path": os.path.realpath(data_name) if data_name and Path(data_name).exists() else None,
             "cells": len(sentences),
             "checksum": table_checksum(sentences.table, ("cell_id", "cell_sentence")),
             "reading": dict(reading or {}),
@@ -304,8 +306,7 @@ def train_task(
         (folder / TASK_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         parts = {"cell_id": split.assignment.index.to_numpy(str), "part": split.assignment.to_numpy(str)}
         columns = {k: pa.array(v.tolist(), pa.string()) for k, v in parts.items()}
-        seen = SeenCells.of(split, data, sentences)
-        columns |= {"whole": pa.array(seen.whole), "shown": pa.array(seen.shown)}
+        columns |= {"whole": pa.array(seen.prints.whole), "shown": pa.array(seen.prints.shown)}
         pq.write_table(pa.table(columns), folder / SPLIT_FILE)
         words = {word for text in trained_on.table["cell_sentence"].to_pylist() for word in text.split()}
         (folder / GENES_FILE).write_text("\n".join(sorted(words)) + "\n", encoding="utf-8")
@@ -359,9 +360,9 @@ def reading_of_training(model: str | os.PathLike[str], source: str | os.PathLike
     return _reading(_read_task_file(Path(model))["data"], os.fspath(source))
 
 
-def _reading(data: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    known = data.get("name")
-    if name is not None and (known is None or os.path.realpath(name) != os.path.realpath(known)):
+def _reading(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    path = data.get("path")
+    if name != data.get("name") if path is None else os.path.realpath(name) != path:
         return {}
     found = data.get("reading", {})
     return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
@@ -398,7 +399,8 @@ def _read_split(folder: Path, facts: Mapping[str, Any]) -> tuple[Split | None, S
     split = Split(assignment.astype(str), facts["split"]["unit"], facts["split"]["note"])
     if "whole" not in table.column_names:  # of an earlier version, which knew cells by their ids alone
         return split, None
-    return split, SeenCells(split, table["whole"].to_numpy(), table["shown"].to_numpy())
+    prints = CellPrints(tuple(split.assignment.index), table["whole"].to_numpy(), table["shown"].to_numpy())
+    return split, SeenCells(split, prints, facts["split"].get("longest", 0))
 
 
 def _read_genes(folder: Path) -> tuple[str, ...] | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from c2s.errors import ConfigError, ObsError
+from c2s.errors import C2SWarning, ConfigError, ObsError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,54 +26,79 @@ _SAME = 0.9
 #: Above this share of cells that were trained on, data are those of the training.
 _MOSTLY_SEEN = 0.5
 
+#: Fewer genes than these may be alike in two cells.
+_TELLING = 20
+
 Fingerprints = npt.NDArray[np.uint64]
 
 
-def cell_fingerprints(cells: AnnData | CellSentences) -> Fingerprints:
-    """Return a checksum of each cell, uint64 ``[cells]``: of all its genes in their order, and nothing else.
+@dataclass(frozen=True)
+class CellPrints:
+    """Cells, each with checksums of its genes, in which ids, obs and the scale of the values play no part.
 
-    Ids and obs play no part in it, nor does the scale of the values. Of sentences, it is of the genes that they
-    show; 0 stands for a cell that shows none.
+    Attributes
+    ----------
+    ids
+        Ids of the cells.
+    whole, shown
+        Checksums uint64 ``[cells]`` of all genes of each cell in their order, and of the first of them, which a
+        model reads; 0 for a cell that shows none. Of sentences both are of the genes that these show.
     """
-    from c2s.sentences import CellSentences, SentenceStream
 
-    if isinstance(cells, CellSentences):
-        batches: Iterable[pa.Array] = cells.table["cell_sentence"].chunks
-    else:
-        stream = SentenceStream(cells, expects="any")
-        batches = (batch.column("cell_sentence") for batch in stream.batches())
-    return np.array([_checksum(text) for batch in batches for text in batch.to_pylist()], np.uint64)
+    ids: tuple[str, ...]
+    whole: Fingerprints
+    shown: Fingerprints
+
+    @classmethod
+    def of(cls, cells: AnnData | CellSentences, longest: int) -> CellPrints:
+        """Take the checksums of cells; `longest` is the length in words of what is read, 0 for all."""
+        from c2s.sentences import CellSentences, SentenceStream
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", C2SWarning)  # told where the cells were read
+            if isinstance(cells, CellSentences):
+                batches: Iterable[pa.Array] = cells.table["cell_sentence"].chunks
+                ids: list[str] = cells.table["cell_id"].to_pylist()
+            else:
+                stream = SentenceStream(cells, expects="any")
+                batches = (batch.column("cell_sentence") for batch in stream.batches())
+                ids = list(map(str, cells.obs_names))
+            texts = chain.from_iterable(batch.to_pylist() for batch in batches)
+            found = [(_checksum(text), _checksum(_cut(text, longest))) for text in texts]
+        whole, shown = np.array(found, np.uint64).reshape(-1, 2).T
+        return cls(tuple(ids), whole, shown)
+
+
+#: What can be asked about.
+Cells: TypeAlias = "AnnData | CellSentences | CellPrints"
 
 
 def _checksum(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) if text else 0
 
 
-def _ids(cells: AnnData | CellSentences) -> list[str]:
-    from c2s.sentences import CellSentences
-
-    if isinstance(cells, CellSentences):
-        ids: list[str] = cells.table["cell_id"].to_pylist()
-        return ids
-    return list(map(str, cells.obs_names))
+def _cut(text: str, longest: int) -> str:
+    words = text.split(" ", longest) if longest else []
+    return " ".join(words[:longest]) if len(words) > longest else text
 
 
 @dataclass(frozen=True)
 class SeenCells:
-    """The cells of a model's split, each with checksums of its genes.
+    """The cells of a model's split, known by their genes.
 
     Attributes
     ----------
     split
         Which cell is in which part.
-    whole, shown
-        From `cell_fingerprints`, uint64 ``[cells]``, in the order of the split: of all genes of each cell, and of
-        those in the sentences that the model was trained on.
+    prints
+        Its cells, in its order.
+    longest
+        Words of the longest sentence that the model was trained on.
     """
 
     split: Split
-    whole: Fingerprints
-    shown: Fingerprints
+    prints: CellPrints
+    longest: int
 
     @classmethod
     def of(cls, split: Split, data: AnnData | CellSentences, sentences: CellSentences) -> SeenCells:
@@ -86,20 +113,26 @@ class SeenCells:
         sentences
             Those the model is trained on.
         """
+        longest = max((text.count(" ") + 1 for text in sentences.table["cell_sentence"].to_pylist()), default=0)
+        read, made = CellPrints.of(data, longest), CellPrints.of(sentences, longest)
+        ids = split.assignment.index
 
-        def in_order(cells: AnnData | CellSentences) -> Fingerprints:
-            place = {cell: i for i, cell in enumerate(_ids(cells))}
-            return cell_fingerprints(cells)[[place[cell] for cell in split.assignment.index]]
+        def in_order(prints: CellPrints, values: Fingerprints) -> Fingerprints:
+            place = {cell: i for i, cell in enumerate(prints.ids)}
+            return values[[place[cell] for cell in ids]]
 
-        shown = in_order(sentences)
-        return cls(split, shown if data is sentences else in_order(data), shown)
+        return cls(split, CellPrints(tuple(ids), in_order(read, read.whole), in_order(made, made.shown)), longest)
 
-    def _stored(self, cells: AnnData | CellSentences) -> Fingerprints:
-        from c2s.sentences import CellSentences
+    def look(self, cells: Cells) -> CellPrints:
+        """Take the checksums that cells are known by; once, where several questions are to be asked."""
+        return cells if isinstance(cells, CellPrints) else CellPrints.of(cells, self.longest)
 
-        return self.shown if isinstance(cells, CellSentences) else self.whole
+    def _known_by(self, prints: CellPrints) -> list[Fingerprints]:
+        """Return what tells cells apart: all their genes, and those a model reads where these are enough."""
+        only_shown = np.array_equal(self.prints.whole, self.prints.shown)
+        return [prints.whole, prints.shown] if only_shown or self.longest >= _TELLING else [prints.whole]
 
-    def cells_of(self, cells: AnnData | CellSentences, part: str, *, name: str = "the data") -> list[str]:
+    def cells_of(self, cells: Cells, part: str, *, name: str = "the data") -> list[str]:
         """Return the ids that the cells of a part have in `cells`.
 
         Parameters
@@ -126,41 +159,56 @@ class SeenCells:
                 [f"it has no cell in part {part!r}; there are {parts}"],
                 fix='pass part="all" for other data (--part all).',
             )
-        here = dict(zip(_ids(cells), cell_fingerprints(cells).tolist(), strict=True))
-        stored = dict(zip(self.split.assignment.index, self._stored(cells).tolist(), strict=True))
-        present = [cell for cell in wanted if cell in here]
-        same = sum(here[cell] == stored[cell] for cell in present)
+        here = self.look(cells)
+        place, stored = (
+            {cell: i for i, cell in enumerate(ids)} for ids in (here.ids, self.split.assignment.index)
+        )
+        present = [cell for cell in wanted if cell in place]
+        rows, places = [place[cell] for cell in present], [stored[cell] for cell in present]
+        known = list(zip(self._known_by(here), self._known_by(self.prints), strict=True))
+        same = int(np.logical_or.reduce([ours[rows] == theirs[places] for ours, theirs in known]).sum())
         if len(present) == len(wanted) and same >= _SAME * len(wanted):
             return wanted
-        others = {stored[cell] for cell in stored if self.split.assignment[cell] != part}
-        chosen = {stored[cell] for cell in wanted} - others
-        renamed = [cell for cell, checksum in here.items() if checksum in chosen]
+        of_part = (self.split.assignment == part).to_numpy()
+        chosen = [np.isin(ours, np.setdiff1d(theirs[of_part], theirs[~of_part])) for ours, theirs in known]
+        renamed = [here.ids[i] for i in np.flatnonzero(np.logical_or.reduce(chosen))]
         if _SAME * len(wanted) <= len(renamed) <= len(wanted):
             return renamed
         raise ObsError(
             f"{name} are not the data that the model was trained on: of the {len(wanted)} {part} cells of its "
             f"split, {len(present)} ids are there, and {same} of these cells have the genes that they had.",
-            fix='give the training data, or score other data with part="all" (--part all).',
+            fix='give the training data; other data are scored with part="all" (--part all).',
         )
 
-    def trained_on(self, cells: AnnData | CellSentences) -> npt.NDArray[np.bool_]:
+    def trained_on(self, cells: Cells) -> npt.NDArray[np.bool_]:
         """Say which cells the model was trained on or validated with, whatever their ids, bool ``[cells]``.
 
-        A cell counts as such when it has exactly the genes, in the order, of one that was.
+        A cell counts as such when it has the genes, in the order, of one that was: all of them, or all that the
+        model reads.
         """
-        used = self.split.assignment.isin(["train", "validation"]).to_numpy()
-        here = cell_fingerprints(cells)
-        return np.asarray(np.isin(here, self._stored(cells)[used]) & (here != 0), np.bool_)
+        used, here = self._used(), self.look(cells)
+        pairs = zip(self._known_by(here), self._known_by(self.prints), strict=True)
+        alike = [np.isin(ours, theirs[used]) & (ours != 0) for ours, theirs in pairs]
+        return np.asarray(np.logical_or.reduce(alike), np.bool_)
 
-    def unseen(self, cells: AnnData | CellSentences, *, name: str = "the data") -> tuple[list[str], int]:
+    def _used(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.split.assignment.isin(["train", "validation"]), np.bool_)
+
+    def unseen(self, cells: Cells, *, name: str = "the data") -> tuple[list[str], int]:
         """Return the ids of the cells that the model was not trained on, and how many it was.
 
         Raises
         ------
         ConfigError
             It was trained on more than half of them.
+
+        Warns
+        -----
+        C2SWarning
+            More than half of the cells have ids of training cells, but other genes.
         """
-        seen = self.trained_on(cells)
+        here = self.look(cells)
+        seen = self.trained_on(here)
         n = int(seen.sum())
         if n > _MOSTLY_SEEN * len(seen):
             raise ConfigError(
@@ -168,4 +216,13 @@ class SeenCells:
                 [f"{n} of {len(seen)} cells of {name} were used for training, by the genes they show"],
                 fix='pass part="test" (--part test) with the training data, or give other data.',
             )
-        return [cell for cell, known in zip(_ids(cells), seen.tolist(), strict=True) if not known], n
+        unseen = [cell for cell, known in zip(here.ids, seen.tolist(), strict=True) if not known]
+        named = len(set(self.split.assignment.index[self._used()]).intersection(unseen))
+        if named > _MOSTLY_SEEN * len(seen):
+            warnings.warn(
+                f"{named} of {len(seen)} cells of {name} have the ids of training cells, but other genes: if they "
+                "are those cells, filtered or normalised in another way, they are no new cells for the model.",
+                C2SWarning,
+                stacklevel=3,
+            )
+        return unseen, n

@@ -365,3 +365,42 @@ def test_predictions_of_other_examples_are_refused():
     examples, predictions = tables()
     with pytest.raises(MetricError, match="same order"):
         evaluate_task(examples, predictions.slice(0, 3), metrics())
+
+
+def wide_cells():
+    """Cells of 40 genes, which a model of sentences of 25 tells apart."""
+    rng = np.random.default_rng(3)
+    X = rng.uniform(1, 5, (60, 40)) * (rng.uniform(size=(60, 40)) < 0.9)
+    kind = np.where(np.arange(60) % 2, "T", "B")
+    names = pd.DataFrame({"cell_type": kind}, index=[f"c{i}" for i in range(60)])
+    return ad.AnnData(sparse.csr_matrix(X), obs=names, var=pd.DataFrame(index=[f"G{i}" for i in range(40)]))
+
+
+@pytest.mark.parametrize("given", ["cells", "sentences"])
+def test_training_cells_are_known_with_fewer_genes_and_where_only_sentences_were_given(given, tmp_path):
+    host = default_host()
+    task = host.tasks.get("annotation")()
+    data = wide_cells()
+    made = train_task(
+        data if given == "cells" else to_cell_sentences(data, top_k=25),
+        task,
+        host.prompts.get(task.prompts),
+        out=tmp_path / "model",
+        config=SFTConfig(max_steps=1, batch_size=8),
+        tiny=TinyConfig(layers=1, hidden_size=16, heads=1),
+        top_k=25,
+        show_progress=False,
+    )
+    model = TaskModel.load(made.path)
+    assert model.seen.longest == 25
+    assert model.seen.cells_of(data, "test") == model.split.ids("test")
+    # As after a filter of genes that takes away what the model does not read.
+    lowest = data.X.toarray()
+    lowest = np.where(lowest < np.sort(lowest, axis=1)[:, [-26]], 0, lowest)  # of each cell the first 26
+    shortened = ad.AnnData(sparse.csr_matrix(lowest), obs=data.obs, var=data.var)
+    with pytest.raises(ConfigError, match="48 of 60 cells of the data were used for training"):
+        evaluate_cells(model, task, shortened, metrics=metrics(), part="all")
+    # Other genes among the first are other cells for all that is known, which is said.
+    other = data[:, ::2].copy()
+    with pytest.warns(C2SWarning, match="have the ids of training cells, but other genes"):
+        evaluate_cells(model, task, other, metrics=metrics(), part="all", n_bootstrap=5)

@@ -15,7 +15,10 @@ from c2s.command_options import Layer, Normalise, Strip, Symbols, how_to_read
 def embed(
     context: typer.Context,
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="Cells (.h5ad, .zarr), or texts, one a line (.txt).")
+        Path,
+        typer.Argument(
+            metavar="IN", help="Cells (.h5ad, .zarr, .h5 of 10x, .loom, .csv), or texts, one a line (.txt)."
+        ),
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="The cells with their vectors in obsm.")],
     model: Annotated[str, typer.Option(help="A model folder, a preset or a downloaded model.")],
