@@ -194,7 +194,7 @@ def _refuse_numbers_among_text(path: Path, column: str, values: pd.Series, rows:
     """Refuse a column of numbers that is none for a stray text: its gene would be lost among what is known."""
     given = values.notna()
     none = given & pd.to_numeric(values, errors="coerce").isna()
-    if 2 * none.sum() < given.sum():
+    if 0 < 2 * none.sum() < given.sum():
         first = int(np.flatnonzero(none)[0])
         raise InputFileError(
             f"{path}: column {column!r} holds numbers, and {str(values.iloc[first])!r} in row {rows[first]!r}.",

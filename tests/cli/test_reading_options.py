@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 import anndata as ad
@@ -60,7 +61,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[pd.
             how = ("--task", task, "--data", path, "--out", folder / task, "--max-steps", 2, *small)
             cli("train", "sft", *how, *options)
         model = ("--model", folder / "annotation")
-        cli("predict", path, folder / "predicted.h5ad", *model)
+        with contextlib.chdir(folder):  # the same file by another name
+            cli("predict", "cells.h5ad", folder / "predicted.h5ad", *model)
         cli("embed", path, folder / "embedded.h5ad", *model, "--genes", 6)
         cli("evaluate", *model, "--out", folder / "scores", "--n-bootstrap", 10)
         cli("train", "grpo", *model, "--data", path, "--out", folder / "grpo", "--max-steps", 1)

@@ -53,9 +53,11 @@ def test_without_a_home(path, tmp_path):
     assert (tmp_path / "out.parquet").exists()
 
 
-def test_numba_gets_a_folder_where_it_finds_none(tmp_path, monkeypatch):
+@pytest.mark.parametrize("cache", ["file", "folder"])
+def test_numba_gets_a_folder_where_it_finds_none(cache, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "folder" / "numba").mkdir(parents=True)  # which cannot be written, as is said below
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")
     monkeypatch.delenv("NUMBA_CACHE_DIR")

@@ -104,3 +104,11 @@ def test_any_names_stay_apart(names):
     short = short_names(names)
     assert list(short) == names
     assert len({name.replace("/", "-").replace("_", "-").casefold() for name in short.values()}) == len(names)
+
+
+def test_a_folder_called_previous_is_replaced_too(tmp_path):
+    for text in ("one", "two"):
+        with atomic_output(tmp_path / "previous", overwrite=True) as temporary:
+            temporary.mkdir()
+            (temporary / "a.txt").write_text(text)
+    assert (tmp_path / "previous" / "a.txt").read_text() == "two"

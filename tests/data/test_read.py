@@ -250,3 +250,74 @@ class TestFilesThatCannotBeRead:
         path = write(ad.AnnData(obs=counts.obs, var=counts.var))
         with pytest.raises(MatrixError, match=r"no matrix X|has no X"):
             c2s.read_cells(path, backed=backed)
+
+
+def test_only_the_layer_that_is_read_is_taken_out(counts, write):
+    counts.layers["counts"] = counts.X.copy()
+    counts.uns["counts"], counts.obsm["counts"] = {"of": "a run"}, np.ones((counts.n_obs, 2))
+    found = c2s.read_cells(write(counts), layer="counts")
+    assert "counts" in found.uns
+    assert found.obsm["counts"].shape == (counts.n_obs, 2)
+    assert "counts" not in found.layers
+
+
+def test_a_missing_symbol_is_no_gene_called_nan(counts, write):
+    counts.var["symbol"] = [f"GRCh38_G{i}" for i in range(counts.n_vars - 1)] + [np.nan]
+    with pytest.raises(GeneError, match=r"1 gene\(s\) in var\['symbol'\].* have no symbol"):
+        c2s.read_cells(write(counts), symbols="symbol", strip=["genome"])
+
+
+@pytest.mark.parametrize("values", [pd.array([1, None], "Int64"), pd.array([True, None], "boolean")])
+def test_nullable_columns_of_genes_break_no_message(counts, write, values):
+    counts.var["extra"] = values.take(np.arange(counts.n_vars) % 2)
+    counts.var_names = [str(i) for i in range(counts.n_vars)]
+    with pytest.raises(GeneError, match=r"are numbers \(of rows"):
+        c2s.read_cells(write(counts))
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_a_layer_is_never_the_way_out_of_itself(counts, write, backed):
+    dense = counts.X.toarray()
+    counts.layers["a b"] = dense - dense.mean(0)
+    counts.raw = counts.copy()
+    counts.X = counts.layers["a b"].copy()
+    path = write(counts)
+    for layer, other in ((None, "raw"), ("a b", "raw")):
+        with pytest.raises(MatrixError, match=rf"\(--layer {other}\)"):
+            c2s.read_cells(path, layer=layer, backed=backed)
+    scaled = counts.copy()
+    scaled.raw = scaled.copy()
+    scaled.layers["a b"] = dense
+    with pytest.raises(MatrixError, match=r"layer='a b' \(--layer 'a b'\)"):
+        c2s.read_cells(write(scaled, "scaled.h5ad"), layer="raw", backed=backed)
+
+
+def test_options_for_cells_are_refused_for_gene_sets(tmp_path):
+    (tmp_path / "sets.gmt").write_text("A\tfirst\tCD3D\tCD8A\nB\tsecond\tLYZ\tMS4A1\n")
+    with pytest.raises(ConfigError, match=r"symbols='nope' is for cells.*min_genes=2 is for cells.*--symbols"):
+        c2s.read_cells(tmp_path / "sets.gmt", symbols="nope", min_genes=2)
+
+
+def test_text_columns_of_a_table_stay_apart_from_genes(tmp_path):
+    rows = "cell,CD3D,LYZ,kept,type\na,1,2,True,B\nb,3,0,False,T\n"
+    (tmp_path / "cells.csv").write_text(rows)
+    found = c2s.read_cells(tmp_path / "cells.csv")
+    assert found.var_names.tolist() == ["CD3D", "LYZ"]
+    assert found.obs["kept"].astype(str).tolist() == ["True", "False"]
+    (tmp_path / "twice.csv").write_text(rows.replace("kept", "type"))
+    with pytest.raises(InputFileError, match="two columns of text of one name"):
+        c2s.read_cells(tmp_path / "twice.csv")
+
+
+def test_a_file_that_is_missing_is_no_unknown_dataset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("missing.h5", "missing.mtx", "missing.txt.gz", "missing.gmt"):
+        with pytest.raises(InputFileError, match="there is no"):
+            c2s.load_dataset(name)
+
+
+def test_ids_are_no_column(counts, write):
+    from c2s.data.opened import obs_columns
+
+    counts.obs.index.name = "donor_id"
+    assert obs_columns(write(counts)) == list(map(str, counts.obs.columns))
