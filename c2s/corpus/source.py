@@ -173,7 +173,9 @@ class CellReader:
         if genes is not None:
             rows = rows.columns(genes, self._matrix.shape[1])
         check_rows(rows, self.kind, _Ids(self))
-        return rows
+        # In single precision, as cells in memory are.
+        single = rows.data.dtype != np.float64
+        return rows if single else Rows(rows.start, rows.indptr, rows.indices, rows.data.astype(np.float32))
 
     @property
     def column_names(self) -> list[str]:

@@ -245,7 +245,7 @@ def check_file(
                 except C2SError as error:
                     mends = {k: v for k, v in error.remedy.items() if how.get(k) != v}
                     tried.add(how.get("layer"))
-                    if mends.get("layer") in tried:  # it has its own faults
+                    if "layer" in mends and mends["layer"] in tried:  # it has its own faults
                         others = [name for name in found["layers"] if name not in tried]
                         mends = {**mends, "layer": others[0]} if others else {}
                     problems.append(Problem(error.problem, error.fix, _options(mends)))

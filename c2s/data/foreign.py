@@ -149,9 +149,9 @@ def _refuse_hdf5(path: Path) -> None:
     try:
         with h5py.File(path, "r") as file:
             kind, names = str(file.attrs.get("encoding-type", "")), list(map(str, file))
+            _refuse_modalities(path, kind, names, file)
             if "X" in names or "obs" in names or _hdf5_reader(file) is not None:
                 return
-            _refuse_modalities(path, kind, names, file)
             convert = "convert it to .h5ad"
             told = {
                 "assays": ("is h5Seurat", "in R: SeuratDisk::Convert('FILE', dest = 'h5ad'), or anndataR."),

@@ -24,7 +24,7 @@ from c2s.data.mirror import sum_of
 from c2s.data.text_files import plain_bytes
 from c2s.errors import C2SWarning, ConfigError, DatasetError, InputFileError
 from c2s.files import atomic_output
-from c2s.sentences.symbols import no_symbols
+from c2s.sentences.symbols import no_symbols, usual_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 NAME_COLUMN, GROUP_COLUMN = "gene_set_name", "overlap_group"
 #: Two sets that share at least this part of their union are near-copies, and stay on one side of a split.
 NEAR_COPY = 0.4
-_WEIGHT = re.compile(r"(?<=\S),-?\d+(\.\d*)?([eE][-+]?\d+)?$")
+_WEIGHT = re.compile(r"(?<=\S),\s*-?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$")
+#: Several symbols in one field.
+_JOINED = re.compile(r"[A-Za-z][\w.-]*([,;|] ?[A-Za-z][\w.-]*)+")
 #: A symbol rather than an id of a database (M5890, R-HSA-1640170, hsa04110) or a word.
 _LIKE_A_SYMBOL = re.compile(r"(?!.*\d{4})[A-Z][A-Z0-9-]{1,14}|(?!.*\d{4})[A-Z][a-z]{1,5}\d[a-z0-9]{0,4}")
 
@@ -349,11 +351,16 @@ def read_gmt(path: str | os.PathLike[str]) -> GeneSets:
     for number, (name, *rest) in fields:
         if not described:
             rest.insert(0, "")
+        rest[1:] = [gene.strip('"') for gene in rest[1:]]
         listed = [_WEIGHT.sub("", gene) for gene in rest[1:] if gene]
         weights += sum(bool(_WEIGHT.search(gene)) for gene in rest[1:])
         spaced = next((gene for gene in listed if len(gene.split()) > 1), None)
         if not rest or not name:
             problems.append(f"line {number} {'has no name' if rest else 'has no tab'}")
+            continue
+        joined = next((gene for gene in listed if _JOINED.fullmatch(gene)), None)
+        if joined is not None:
+            problems.append(f"line {number} has several genes in one field, {joined!r}")
             continue
         if spaced is not None:
             problems.append(f"line {number} has the gene {spaced!r}, with a space")
@@ -419,7 +426,8 @@ def _has_descriptions(source: Path, lines: Sequence[Sequence[str]]) -> bool:
         )
         return False
     alike = [second for name, second in seconds if _LIKE_A_SYMBOL.fullmatch(second) and second != name]
-    if len(alike) == len(lines) > 1 and 2 * len(set(alike)) > len(alike):
+    usual = len(lines) == 1 and usual_genes(alike) > 0
+    if usual or (len(alike) == len(lines) > 1 and 2 * len(set(alike)) > len(alike)):
         warnings.warn(
             f"the second fields of {source.name}, such as {alike[0]!r}, are taken for descriptions, though they "
             "look like genes; if they are, write an empty field before them.",

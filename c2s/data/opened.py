@@ -104,7 +104,7 @@ class InMemory:
         places = [*(["raw"] if adata.raw is not None else []), *adata.layers]
         if (layer is None and matrix and adata.X is None) or (layer is not None and layer not in places):
             raise _no_matrix(path, layer, places)
-        if layer == "raw":
+        if layer == "raw" and adata.raw is not None:
             raw = adata.raw.to_adata()
             raw.obs, adata = adata.obs, raw
         elif layer is not None:
@@ -150,7 +150,9 @@ class OnDisk:
         self.path, self._group, self._layer = path, group, layer
         layers = list(group["layers"]) if hasattr(group.get("layers"), "keys") else []
         places = [*(["raw"] if "raw/X" in group else []), *layers]
-        place = "X" if layer is None else "raw/X" if layer == "raw" else f"layers/{layer}"
+        # A layer may be called raw, too.
+        self._is_raw = layer == "raw" and ("raw/X" in group or "raw" not in layers)
+        place = "X" if layer is None else "raw/X" if self._is_raw else f"layers/{layer}"
         if (place not in group and matrix) or (layer is not None and layer not in places):
             _close(group)
             raise _no_matrix(path, layer, places)
@@ -163,7 +165,7 @@ class OnDisk:
             )
         self._obs = group.get("obs")
         self.obs_group = self._obs if self._obs is not None and _is_encoded(self._obs) else None
-        self._where = "raw/var" if layer == "raw" else "var"
+        self._where = "raw/var" if self._is_raw else "var"
         self.var = _table(group.get(self._where), self._shape[1], f"{self._where} of {path}")
 
     def obs(self) -> pd.DataFrame:
@@ -174,13 +176,13 @@ class OnDisk:
     def whole(self) -> AnnData:
         """Return all that is in the file, with the wanted matrix as ``X``, in memory, and close it."""
         # What belongs to the columns belongs to those of X, not of raw.
-        names = {"obsm", "obsp", "uns"} | ({"layers", "varm", "varp"} if self._layer != "raw" else set())
+        names = {"obsm", "obsp", "uns"} | ({"layers", "varm", "varp"} if not self._is_raw else set())
         with reading(self.path), _quiet():
             taken = {"layers": self._layer}
             parts = {name: self._elements(name, taken.get(name)) for name in sorted(names) if name in self._group}
             matrix = None if self.matrix is None else in_memory(self.matrix)
             adata = anndata.AnnData(X=matrix, obs=self.obs(), var=self.var, **parts)
-            if "raw/X" in self._group and self._layer != "raw":
+            if "raw/X" in self._group and not self._is_raw:
                 matrix = in_memory(_matrix(self._group["raw/X"]))
                 var = _table(self._group.get("raw/var"), matrix.shape[1], f"raw/var of {self.path}")
                 raw = anndata.AnnData(X=matrix, var=var, varm=self._elements("raw/varm", None))

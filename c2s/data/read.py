@@ -279,6 +279,17 @@ def named_genes(
             fix="name one of them as symbols= (--symbols COLUMN).",
         )
     given = list(var.index if symbols is None else var[symbols])
+    if symbols is not None and (twice := int(pd.Series(given, dtype=object).dropna().duplicated().sum())):
+        from anndata.utils import make_index_unique
+
+        # Where several ids have one symbol, as in every reference of Cell Ranger.
+        given = list(make_index_unique(pd.Index(given, dtype=object)))
+        warnings.warn(
+            f"{twice} symbols in var[{symbols!r}] of {path.name} occur more than once; they got a number, as in "
+            "var_names_make_unique of AnnData.",
+            C2SWarning,
+            stacklevel=stacklevel,
+        )
     names = strip_names(given, strip) if strip else given
     where = f"var_names of {path.name}" if symbols is None else f"var[{symbols!r}] of {path.name}"
     words = table_words(var, names, where=where, rows=rows)
@@ -291,6 +302,8 @@ def named_genes(
         )
     texts = list(map(str, names))
     for what, n in {} if strip else strippable(texts).items():
+        if what == "version" and len(set(strip_names(texts, [what]))) < len(set(texts)):
+            continue  # names such as Y74C9A.3 of worms
         if what != "ensembl":  # which the check of symbols refuses, with this way out
             warnings.warn(
                 f"{n} of {len(texts)} names of genes have a {what} that models do not know, such as "
@@ -413,7 +426,7 @@ def _step(kind: MatrixKind, reading: Reading) -> dict[str, Any]:
     """Return the one operation that brings this kind of matrix to log1p of normalised counts, if it needs one."""
     if reading.normalise == "never":
         return {}
-    if reading.normalise == "always" or kind.name in {"counts", "fractional"}:
+    if reading.normalise == "always" or kind.name in {"counts", "fractional", "shares"}:
         return {"operation": "normalise_total", "value": float(reading.target_sum)}
     if kind.name.endswith(" of counts"):
         return {"operation": "normalise_total", "value": float(reading.target_sum), "undone": kind.name}

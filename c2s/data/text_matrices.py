@@ -100,6 +100,16 @@ def _beside(path: Path, what: str, pattern: str) -> pd.DataFrame:
         ) from error
 
 
+#: Columns of numbers that are no gene's and no cell's: quality, clusters, places, and what is known of genes.
+_ABOUT = re.compile(
+    r"n_?(counts?|genes?|umis?|features?)(_by_counts)?|total_(counts|umis?)|(nCount|nFeature)_\w+|"
+    r"(pct|percent|frac)[_. ].*|log1p_.*|leiden|louvain|(seurat_)?clusters?|RNA_snn_res.*|fov|volume|area|"
+    r"(center_|global_)?[xyz]|[xyz]_(center|centroid|coord)|(umap|tsne|pc|pca)_?\d+|donor(_?id)?|batch|sample|age|"
+    r"cell_?id|doublet_?score|length|start|end|strand|width|chr(om(osome)?)?|gc(_content)?",
+    re.IGNORECASE,
+)
+
+
 def read_table(path: Path) -> AnnData:
     """Read a table of counts, cells x genes or genes x cells, whichever its names show.
 
@@ -123,26 +133,30 @@ def read_table(path: Path) -> AnnData:
         ) from error
     kinds = [frame[i].dtype for i in range(frame.shape[1])]
     is_text = [kind == bool or not pd.api.types.is_numeric_dtype(kind) for kind in kinds]  # noqa: E721 -- a dtype
-    texts = {columns[i]: frame[i] for i, text in enumerate(is_text) if text}
-    names = [columns[i] for i, text in enumerate(is_text) if not text]
-    if len(texts) < sum(is_text):
-        raise InputFileError(f"{path} has two columns of text of one name.", fix="rename one, or leave it out.")
-    for column, values in texts.items():
-        _refuse_numbers_among_text(path, column, values, rows)
+    is_about = [text or bool(_ABOUT.fullmatch(name)) for text, name in zip(is_text, columns, strict=True)]
+    about = {columns[i]: frame[i] for i, told in enumerate(is_about) if told}
+    names = [columns[i] for i, told in enumerate(is_about) if not told]
+    if len(about) < sum(is_about):
+        raise InputFileError(f"{path} has two columns of one name.", fix="rename one, or leave it out.")
+    for i, text in enumerate(is_text):
+        if text:
+            _refuse_numbers_among_text(path, columns[i], frame[i], rows)
     if not names or not rows:
         raise InputFileError(
             f"{path} holds no numbers, so it is no table of counts.",
             fix="write names in the first row and column, and numbers in all others.",
         )
-    matrix = frame.loc[:, [not text for text in is_text]].to_numpy(np.float64)
+    if numbers := [name for name, text in zip(columns, is_text, strict=True) if name in about and not text]:
+        warnings.warn(
+            f"{len(numbers)} column(s) of numbers in {path.name} are called like what is known of cells or genes, "
+            f"and are taken for that: {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''}.",
+            C2SWarning,
+            stacklevel=2,
+        )
+    matrix = frame.loc[:, [not told for told in is_about]].to_numpy(np.float64)
     across, down = (names_of_genes(some) - names_of_cells(some) for some in (names, rows))
     if down > across:
-        if texts:
-            raise InputFileError(
-                f"{path} has genes in its rows, and columns without numbers: {', '.join(texts)[:80]}.",
-                fix="leave these columns out.",
-            )
-        return as_anndata(path, sp.csr_matrix(matrix.T), names, rows, {})
+        return as_anndata(path, sp.csr_matrix(matrix.T), names, rows, {k: v.to_numpy() for k, v in about.items()})
     if across == down:
         warnings.warn(
             f"{path.name} is taken for cells x genes: the names of its rows and columns do not tell.",
@@ -150,7 +164,7 @@ def read_table(path: Path) -> AnnData:
             stacklevel=2,
         )
     adata = as_anndata(path, sp.csr_matrix(matrix), rows, names, {})
-    for column, values in texts.items():
+    for column, values in about.items():
         adata.obs[column] = values.to_numpy()
     return adata
 
@@ -166,12 +180,14 @@ def _parsed(content: bytes) -> tuple[list[str], list[str], pd.DataFrame]:
     separator = separator if separator in first else " "
     above, values = (next(csv.reader([line.strip("\r")], delimiter=separator), []) for line in (first, second))
     has_corner = len(above) == len(values)
+    if _are_values(above[1:]):
+        raise ValueError("its first line holds numbers, where names are expected")
     if not has_corner and len(above) + 1 != len(values):  # R leaves the corner out
         raise ValueError(f"its first line has {len(above)} fields, the second {len(values)}")
     frame = pd.read_csv(
         io.BytesIO(content),
         sep=r"\s+" if separator == " " else separator,
-        decimal="," if separator == ";" else ".",
+        decimal="," if separator == ";" and "." not in second.partition(separator)[2] else ".",
         header=None,
         skiprows=1,
         converters={0: str},  # NA may be a name
@@ -188,6 +204,15 @@ def _parsed(content: bytes) -> tuple[list[str], list[str], pd.DataFrame]:
     unused = [i for i, name in enumerate(above) if not name and frame.iloc[:, i].isna().all()]
     frame = frame.drop(columns=frame.columns[unused]).set_axis(range(frame.shape[1] - len(unused)), axis=1)
     return rows, [name for i, name in enumerate(above) if i not in unused], frame
+
+
+def _are_values(names: Sequence[str]) -> bool:
+    """Whether what should be names are numbers that no names are: zeros, fractions, or few of them repeated."""
+    numbers = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce")
+    if not len(names) or numbers.isna().any():
+        return False
+    told = (numbers == 0).any() or (numbers % 1 != 0).any() or 2 * numbers.nunique() < len(names)
+    return len(names) == 1 or bool(told)
 
 
 def _refuse_numbers_among_text(path: Path, column: str, values: pd.Series, rows: Sequence[str]) -> None:

@@ -49,10 +49,14 @@ _NO_GENE = {
 GENOMIC_RANGE = r"^(chr[\w.]+|\d{1,2}|[xy]|mt|gl\d+\.\d+|ki\d+\.\d+)[-:_]\d{2,}[-:_]\d{2,}$"
 #: What features are called that no column describes. RE2, case does not matter.
 _NAMES = {
-    "spike-ins": r"^(ercc[-_.]\d{3,5}|sirv\d+\w*|(rna[-_])?spike[-_]?in.*)$",
-    "antibodies": r"^(adt|ab|prot|protein|antibody)[-_:].+|totalseq[-_]?[abcd]?\d*$|^anti[-_ ](human|mouse|rat)\b",
-    "hashtags": r"^(hto|cmo)[-_:]?\w*\d\w*$|^hto[-_:].+|hashtag|^hash[-_]?tag",
-    "CRISPR guides": r"^(sgrna|grna|crispr|guide)[-_:].+|[-_](sgrna|grna|guide)[-_]?\d*$",
+    "spike-ins": r"^(\w+_)?ercc[-_.]\d{3,5}$|^(sirv\d+\w*|(rna[-_])?spike[-_]?in.*)$",
+    "antibodies": r"^(adt|ab|prot|protein|antibody)[-_:].*[a-z].*|totalseq[-_]?[abcd]?\d*$|[|]pabo$|"
+    r"[-_.](adt|prot|protein|abseq)$|^anti[-_ ](human|mouse|rat)([-_ ]|$)",
+    "hashtags": r"^(hto|cmo)[-_:]?\w*\d\w*$|^hto[-_:].+|hashtag|^hash[-_]?tag|[|]stabo$|^sampletag\d+",
+    "CRISPR guides": r"^(sgrna|grna|crispr|guide)[-_:].+|[-_](sgrna|grna|guide)[-_]?\d*$|^sg-?ntc|"
+    r"^non[-_]?targeting|^(?-i:sg[A-Z][A-Z0-9]+)_\d+$",
+    "counters of reads": r"^__(no_feature|ambiguous|too_low_aqual|not_aligned|alignment_not_unique)$|"
+    r"^n_(unmapped|multimapping|nofeature|ambiguous)$|^unmapped$",
     "genomic ranges": GENOMIC_RANGE,
 }
 _NAME = "|".join(f"(?:{pattern})" for pattern in _NAMES.values())
@@ -105,7 +109,8 @@ def features_of(names: Sequence[Any], var: pd.DataFrame) -> Features:
         texts = var[column].astype(object)
         values = np.array(["" if is_null(v) else str(v).strip().casefold() for v in texts], object)
         known = set(values)
-        other = ~np.isin(values, [*_GENE, ""]) if known & _GENE else np.isin(values, list(_NO_GENE))
+        expression = known & _GENE - {"gene", "genes"}  # a gene may be a pseudogene, too
+        other = ~np.isin(values, [*_GENE, ""]) if expression else np.isin(values, list(_NO_GENE))
         if len(values) and other.all():
             found = ", ".join(sorted({str(v) for v in texts}))
             raise GeneError(

@@ -278,6 +278,14 @@ def undo(values: npt.NDArray[np.floating[Any]], kind: str) -> npt.NDArray[np.flo
     return np.expm1(np.expm1(values)) if name == "log1p twice" else values
 
 
+def as_read(rows: Rows, adata: AnnData) -> Rows:
+    """Bring rows of a backed matrix that `c2s.read_cells` leaves as they are to the type of those in memory."""
+    in_memory = sp.issparse(adata.X) or isinstance(adata.X, np.ndarray)
+    if "done" in adata.uns.get("c2s", {}) and not in_memory and rows.data.dtype == np.float64:
+        return Rows(rows.start, rows.indptr, rows.indices, rows.data.astype(np.float32))
+    return rows
+
+
 def finish_rows(rows: Rows, n_genes: int, operation: str, value: float, undone: str = "") -> Rows:
     """Do to the rows of a backed matrix what `c2s.read_cells` would have done to the whole.
 

@@ -16,6 +16,7 @@ from c2s.sentences.features import Features, features_of
 from c2s.sentences.matrix import (
     LOGARITHMS,
     Rows,
+    as_read,
     by_rows,
     file_of,
     finish_rows,
@@ -23,6 +24,7 @@ from c2s.sentences.matrix import (
     on_read,
     raw_chunks,
     rows_at,
+    undo,
 )
 from c2s.sentences.transformations import (
     FEW_VALUES,
@@ -56,7 +58,8 @@ class MatrixKind:
     ----------
     name
         ``"counts"`` (whole numbers), ``"fractional"`` (counts that were corrected, so that they are no whole
-        numbers), ``"normalised"`` (not logarithmic), ``"log1p"``, ``"log2"``, ``"log10"`` (of 1 + normalised
+        numbers), ``"normalised"`` (not logarithmic), ``"shares"`` (of the
+        total of a cell), ``"log1p"``, ``"log2"``, ``"log10"`` (of 1 + normalised
         counts), ``"log1p twice"``, ``"log1p of counts"`` and the like (cells were not brought to one total),
         ``"scaled"`` (has negative values), ``"ranks"``, ``"mixed"`` (cells of two kinds) or ``"empty"``.
     evidence
@@ -72,9 +75,11 @@ class MatrixKind:
     @property
     def words(self) -> str:
         """The name, in words."""
-        return {"fractional": "counts that are no whole numbers", "scaled": "scaled values"}.get(
-            self.name, self.name
-        )
+        return {
+            "fractional": "counts that are no whole numbers",
+            "scaled": "scaled values",
+            "shares": "shares of the total of a cell",
+        }.get(self.name, self.name)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,9 @@ class _Cell:
     @property
     def fractions(self) -> float:
         """Share of values that are no whole numbers."""
-        return float(np.mean(self.values != np.floor(self.values)))
+        # Counts that were normalised and brought back are whole but for rounding.
+        rounding = np.clip(2e-5 * self.values, 1e-4, 1e-2)
+        return float(np.mean(np.abs(self.values - np.round(self.values)) > rounding))
 
 
 def matrix_kind(adata: AnnData, layer: str | None = None, *, features: Features | None = None) -> MatrixKind:
@@ -150,17 +157,22 @@ def kind_of_rows(
         return MatrixKind("scaled", f"{negative.mean():.0%} of the values that are not 0 are negative")
     if len(values) < FEW_VALUES:
         return MatrixKind("log1p", f"{len(values)} values are too few to tell", True)
-    others = [cell for cell in cells if cell.fractions >= 0.5 and cell.values.max() > 0]
-    if not others:
-        return _kind_of_few_fractions(cells)
-    positive = _positive(others)
+    some = [cell for cell in cells if cell.fractions and cell.values.max() > 0]
+    others = [cell for cell in some if cell.fractions >= 0.5]
+    undone = logarithm_of_counts(_positive(some))
+    if undone is None and not others:
+        share = np.mean([cell.fractions for cell in cells])
+        return MatrixKind("fractional", f"{share:.0%} of the values are no whole numbers, the others are", True)
+    positive = _positive(some if undone else others)
     steps = distances_from_steps(positive)
-    found = MatrixKind(*transformed_by(positive, steps))
+    found = MatrixKind(*(undone or transformed_by(positive, steps)))
+    others = some if undone else others
     counted = [cell for cell in whole if _is_of_counts(cell.values, found.name.removesuffix(" of counts"), others)]
     # One cell may have a size factor of exactly 1.
     if len(counted) >= (2 if found.name == "normalised" else 1):
         return _mixed(len(cells), {"hold whole numbers, as counts are,": counted, found.words: others}, obs)
     groups = _groups(others, steps)
+    groups = groups if len(groups) > 1 else _groups_by_total(others, found.name)
     return found if len(groups) < 2 else _mixed(len(cells), groups, obs)
 
 
@@ -171,14 +183,6 @@ def _kind_of_whole_numbers(cells: Sequence[_Cell]) -> MatrixKind:
     if 2 * len(many) > len(cells) and all(cell.values.max() == 1 for cell in cells):
         return MatrixKind("counts", "all values are 0 or 1, of which no order of genes can be told", True)
     return MatrixKind("counts", "all values are whole numbers")
-
-
-def _kind_of_few_fractions(cells: Sequence[_Cell]) -> MatrixKind:
-    """Tell counts that were corrected from logarithms of low counts, many of which are whole numbers."""
-    if found := logarithm_of_counts(_positive(cells)):
-        return MatrixKind(*found)
-    share = np.mean([cell.fractions for cell in cells])
-    return MatrixKind("fractional", f"{share:.0%} of the values are no whole numbers, the others are", True)
 
 
 def _groups(cells: Sequence[_Cell], steps: Steps) -> dict[str, list[_Cell]]:
@@ -193,6 +197,24 @@ def _groups(cells: Sequence[_Cell], steps: Steps) -> dict[str, list[_Cell]]:
             groups.setdefault("normalised" if "normalised" in groups else _TOO_HIGH, []).extend(high)
     told = sum(map(len, groups.values())) >= len(cells) / 2
     return {name: some for name, some in groups.items() if told and len(some) >= _FEW_CELLS}
+
+
+def _groups_by_total(cells: Sequence[_Cell], kind: str) -> dict[str, list[_Cell]]:
+    """Tell cells that were brought to one total from those that were brought to another, or to none."""
+    if kind.removesuffix(" of counts") not in LOGARITHMS:
+        return {}
+    totals = np.array([undo(values, kind).sum() for values in _positive(cells)])
+    order = np.argsort(totals)
+    cut = 1 + int(np.argmax(np.diff(np.log10(totals[order])))) if len(cells) > 1 else 0
+    sides = [order[:cut], order[cut:]]
+    if min(map(len, sides)) < _FEW_CELLS or totals[order[cut]] < 2 * totals[order[cut - 1]]:
+        return {}
+    if min(totals[side].std() / totals[side].mean() for side in sides) > 0.002:
+        return {}
+    return {
+        f"{kind} of cells that add up to {np.median(totals[side]):,.0f}": [cells[i] for i in side]
+        for side in sides
+    }
 
 
 def _mixed(n: int, groups: Mapping[str, Sequence[_Cell]], obs: pd.DataFrame | None) -> MatrixKind:
@@ -287,7 +309,7 @@ def map_chunks(
 
     def on_checked(rows: Rows) -> T:
         check_rows(rows, kind, adata.obs_names, layer)
-        return work(finish_rows(rows, n_genes, **pending) if pending else rows)
+        return work(finish_rows(rows, n_genes, **pending) if pending else as_read(rows, adata))
 
     yield from in_threads(on_checked, raw_chunks(adata, layer, chunk_size, genes))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +31,8 @@ _NO_SYMBOLS = {
     "accession numbers": r"^[NX][MRP]_\d+(\.\d+)?$|^([OPQ]\d[A-Z\d]{3}\d|[A-NR-Z]\d[A-Z][A-Z\d]{2}\d)$",
     "ids of a database": r"^(FBgn\d+|WBGene\d+|ZDB-GENE-[\d-]+|(HGNC|MGI|RGD|ENTREZ|NCBI|entrez|ncbi):?_?\d+)$",
     "ids of probes": r"^(\d+(_[a-z]+)?_at|AFFX-.*|ILMN_\d+|A_\d+_P\d+|cg\d{8})$",
+    "names in quotes": r"^b?['\"].*['\"]$",
+    "symbols joined with positions or numbers": r"__chr[\dXYM]+$|^\S+\|\d+$",
 }
 _NO_SYMBOL = "|".join(f"(?:{pattern})" for pattern in _NO_SYMBOLS.values())
 #: Columns of ``var`` that commonly hold symbols, in the order they are proposed.
@@ -45,7 +46,10 @@ _SYMBOL_COLUMNS = (
     "gene_short_name",
 )
 #: What the cells of a table may be called.
-_CELLS = r"(?i)(^|[^a-z])(cell|barcode|bc|sample|well|spot|nucleus|gsm|srr|err)[\W_]?\d+"
+_CELLS = (
+    r"(?i)(^|[^a-z])(cell|barcode|bc|sample|well|spot|nucleus|gsm|srr|err)[\W_]?\d+|^[a-z]\d+$|"
+    r"^p\d+_[a-p]\d{1,2}$"
+)
 #: Genes that nearly every dataset of human or mouse has: rows called so are genes, not cells.
 _USUAL = {"ACTB", "B2M", "EEF1A1", "FTH1", "FTL", "GAPDH", "MALAT1", "RPL13", "RPLP0", "RPS27", "TMSB4X", "UBC"}
 #: Longer names than this are no symbols, and would not fit the tables of the kernels.
@@ -256,10 +260,10 @@ def names_of_genes(names: Sequence[Any]) -> float:
 
 
 def names_of_cells(names: Sequence[Any]) -> float:
-    """Return the share of names that only cells have: barcodes, and numbers after one word or after *cell*."""
-    words = Counter(str(name).rstrip("0123456789") for name in names)
-    numbered = max((n for word, n in words.items() if word), default=0) / max(len(names), 1)
-    return max(_share(names, ("cell barcodes", "cells")), numbered if numbered > 0.9 else 0.0)
+    """Return the share of names that only cells have: barcodes, and numbers after *cell* or after one letter."""
+    if names_of_genes(names) > 0.5:
+        return 0.0
+    return _share(names, ("cell barcodes", "cells"))
 
 
 def _share(names: Sequence[Any], kinds: Sequence[str]) -> float:
@@ -294,7 +298,7 @@ def _refuse_other_names(names: pa.StringArray, where: str, var: Any, rows: Itera
         remedy, option = {"symbols": columns[0]}, shlex.quote(columns[0])
         others = "".join(f", or {column!r}" for column in columns[1:3])
         fix = f"pass the column of var that holds symbols: symbols={columns[0]!r} (--symbols {option}){others}."
-    elif "joined" in kind:
+    elif kind == "Ensembl ids joined with symbols":
         remedy = {"strip": ("ensembl",)}
         fix = "take the ids away: strip=('ensembl',) (--strip ensembl)."
     else:

@@ -172,7 +172,8 @@ class SentenceStream:
 
     def _warn(self) -> None:
         """Say what is left out, and what the values are where that was not said when the cells were read."""
-        if "done" in reading_notes(self._adata):
+        notes = reading_notes(self._adata)
+        if "done" in notes and notes.get("unit") != "gene set":
             return
         told = []
         if self._words.features.others:

@@ -16,6 +16,7 @@ Kind = Literal[
     "counts",
     "fractional",
     "normalised",
+    "shares",
     "log1p",
     "log2",
     "log10",
@@ -60,15 +61,20 @@ class Found(NamedTuple):
 
 def transformed_by(cells: Cells, steps: Steps) -> Found:
     """Say what cells with fractions were transformed by; `steps` are their `distances_from_steps`."""
-    found = logarithm_of_counts(cells) or _by_steps(cells, steps)
+    found = _by_steps(cells, steps)
+    total = float(np.median([cell.sum() for cell in cells]))
+    alike = total < 101 and _variation_of_totals(cells, "normalised") < 1e-4
+    if alike and (found is None or found.name == "normalised"):
+        return Found("shares", f"each cell adds up to {total:.4g}")
     if found is not None:
         return found
     by_total = {name: _variation_of_totals(cells, name) for name in FUNCTIONS[:-1]}
+    highest = max(float(cell.max()) for cell in cells)
     name = min(by_total, key=lambda n: by_total[n])
     others = min(v for n, v in by_total.items() if n != name)
     if by_total[name] < 0.005 and others > 0.01:  # the totals of identical cells say nothing
-        return Found(name, f"undone, the cells have equal totals (variation {by_total[name]:.3f})")
-    highest = max(float(cell.max()) for cell in cells)
+        guess = name == "normalised" and highest <= HIGHEST_LOG
+        return Found(name, f"undone, the cells have equal totals (variation {by_total[name]:.3f})", guess)
     if highest > HIGHEST_LOG:
         return Found(
             "fractional",
@@ -89,8 +95,8 @@ def transformed_by(cells: Cells, steps: Steps) -> Found:
 @_any_size
 def logarithm_of_counts(cells: Cells) -> Found | None:
     """Say so where undoing a logarithm leaves counts, whose cells were not brought to one total before."""
-    joined = np.concatenate(cells)
-    joined = joined[joined != np.floor(joined)]  # log2(1 + 1) is a whole number already
+    every = np.concatenate(cells)
+    joined = every[every != np.floor(every)]  # log2(1 + 1) is a whole number already
     for name, of_counts in _OF_COUNTS.items():
         low = undo(joined, name)
         low = low[low < 50]  # where rounding shows least
@@ -99,7 +105,8 @@ def logarithm_of_counts(cells: Cells) -> Found | None:
             continue
         totals = np.array([undo(cell, name).sum() for cell in cells])
         # Of cells of one depth, normalised to a multiple of it, all are multiples of that number.
-        if np.gcd.reduce(whole.astype(np.int64)) == 1 and totals.std() > 0.05 * totals.mean():
+        counts = np.concatenate([whole, np.round(undo(every[every < 6], name))]).astype(np.int64)
+        if np.gcd.reduce(counts) == 1 and totals.std() > 0.05 * totals.mean():
             return Found(of_counts, "undone, they are whole numbers, and the totals of the cells differ")
     return None
 

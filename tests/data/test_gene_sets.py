@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 import c2s
 from c2s.data import GeneSets, matrix_kind, read_cells, read_gmt
 from c2s.data.gene_set_names import readable_name
-from c2s.errors import C2SWarning, ConfigError, DatasetError, InputFileError, MatrixError, OutputError
+from c2s.errors import C2SWarning, ConfigError, DatasetError, InputFileError, OutputError
 
 
 def sets(**genes: str) -> GeneSets:
@@ -238,7 +238,7 @@ def test_a_gmt_file_is_read_wherever_cells_are(tmp_path):
     path = tmp_path / "sets.h5ad"
     adata.write_h5ad(path)
     assert c2s.to_cell_sentences(read_cells(path)).table["cell_sentence"].to_pylist() == ["G3 G1", "G2"]
-    with pytest.raises(MatrixError, match=r"have no layer 'counts'\. Fix: leave layer out"):
+    with pytest.raises(ConfigError, match=r"layer='counts' is for cells\. Fix: leave it out \(--layer\)"):
         read_cells(gmt(tmp_path, "A\t\tG1\n"), layer="counts")
 
 

@@ -305,7 +305,7 @@ def test_text_columns_of_a_table_stay_apart_from_genes(tmp_path):
     assert found.var_names.tolist() == ["CD3D", "LYZ"]
     assert found.obs["kept"].astype(str).tolist() == ["True", "False"]
     (tmp_path / "twice.csv").write_text(rows.replace("kept", "type"))
-    with pytest.raises(InputFileError, match="two columns of text of one name"):
+    with pytest.raises(InputFileError, match="two columns of one name"):
         c2s.read_cells(tmp_path / "twice.csv")
 
 

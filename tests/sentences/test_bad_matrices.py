@@ -25,7 +25,7 @@ def with_value(adata: ad.AnnData, value: float, row: int = 7) -> ad.AnnData:
 @pytest.mark.parametrize(
     ("value", "what", "fix"),
     [
-        (np.nan, "NaN", "nan_to_num"),
+        (np.nan, "NaN", "set it to 0 in the file"),
         (np.inf, "infinite", "log of 0"),
         (-np.inf, "infinite", "log of 0"),
         (-0.25, "negative", "adata.raw"),
