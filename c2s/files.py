@@ -15,6 +15,8 @@ from c2s.errors import OutputError
 
 #: Endings of files of cells that are written.
 CELLS = (".h5ad", ".zarr")
+#: One of these is in every folder that is written as a whole.
+_MADE_HERE = {"run.json", "results.json", ".zgroup", "zarr.json"}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _DATA_ENDINGS = {".h5ad", ".zarr", ".h5", ".h5mu", ".loom", ".gmt", ".csv", ".tsv", ".mtx", ".parquet", ".txt"}
@@ -110,11 +112,19 @@ def check_target(
 
 
 def _check_target(final: Path, overwrite: bool, inputs: Sequence[str | os.PathLike[str]], fix: str) -> None:
-    for source in inputs:
-        if final.exists() and Path(source).exists() and final.samefile(source):
+    exists = final.exists()
+    for source in (Path(given) for given in inputs if exists and Path(given).exists()):
+        if final.samefile(source) or source.resolve().is_relative_to(final.resolve()):
+            holds = "is" if final.samefile(source) else "holds"
             raise OutputError(
-                f"the output {final} is the input {source}, which would be lost.", fix="name another output."
+                f"the output {final} {holds} the input {source}, which would be lost.", fix="name another output."
             )
+    held = {path.name for path in final.iterdir()} if overwrite and final.is_dir() else set()
+    if held and not held & _MADE_HERE:
+        raise OutputError(
+            f"the folder {final} holds other files than a run leaves, which would be lost.",
+            fix="name another folder, or empty this one.",
+        )
     refuse_existing(final, overwrite=overwrite, fix=fix)
     target = Path(os.path.realpath(final)) if final.is_symlink() else final
     # Where folders are still to be made, the first that is there must let them.

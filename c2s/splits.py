@@ -150,21 +150,23 @@ def split_by_donor(
     if donor not in obs:
         why = f"there is no donor column {donor!r}"
     elif missing_values(obs[donor]).any():
-        why = f"the donor is not known for {int(missing_values(obs[donor]).sum())} cells ({donor!r})"
+        n = int(missing_values(obs[donor]).sum())
+        why = f"the donor is not known for {n} cells ({donor!r}; give them one, or leave them out)"
     elif obs[donor].nunique() < 3:
         why = f"{donor!r} has fewer than three values"
     else:
         return split_cells(obs, unit=donor, stratify=stratify if cells is None else None, seed=seed)
     split = split_cells(obs if cells is None else cells, stratify=stratify, seed=seed)
-    return replace(split, note=_by_cell(why, obs))
+    return replace(split, note=_by_cell(why, obs, donor))
 
 
-def _by_cell(why: str, obs: pd.DataFrame) -> str:
+def _by_cell(why: str, obs: pd.DataFrame, donor: str | None = None) -> str:
     note = (
         f"Split by cell: {why}, so cells of one donor are on both sides, and the score says nothing about a new "
         "donor."
     )
-    if found := donor_columns(obs):
+    found = [name for name in donor_columns(obs) if name != donor and not missing_values(obs[name]).any()]
+    if found:
         column = shlex.quote(found[0])
         note += f" {found[0]!r} looks like donors: donor={found[0]!r} (--donor {column}) keeps them whole."
     return note

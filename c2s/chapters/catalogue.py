@@ -161,7 +161,9 @@ def resolve_parameters(
     return merged
 
 
-def profile_of(chapter: Chapter, declared: Mapping[str, Parameter], used: Mapping[str, Any]) -> str:
+def profile_of(
+    chapter: Chapter, declared: Mapping[str, Parameter], used: Mapping[str, Any], *, asked: str = "laptop"
+) -> str:
     """Say which profile values are those of: its name, or the nearest one and what differs from it.
 
     Parameters
@@ -172,9 +174,11 @@ def profile_of(chapter: Chapter, declared: Mapping[str, Parameter], used: Mappin
         What `parameters_of` found.
     used
         The values of a run, by name. Where results go (``out``) is no matter of profiles.
+    asked
+        The profile that was asked for, which is named where others are as near.
     """
     differing = {}
-    for name in sorted(chapter.profiles, key=lambda profile: profile != "laptop"):
+    for name in sorted(chapter.profiles, key=lambda profile: profile != asked):
         try:
             values = resolve_parameters(chapter, declared, profile=name)
         except ConfigError:

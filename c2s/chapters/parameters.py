@@ -262,7 +262,7 @@ def _items(text: str, kind: str) -> list[Any]:
                 read = None
             if isinstance(read, list):
                 return read
-    parts = text.split(",") if text else []
+    parts = text.removesuffix(",").split(",") if text else []
     items = []
     while parts:
         # The longest run of parts that names a file is one path.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +16,8 @@ from c2s.provenance import RunRecord
 from c2s.results import ResultsTable
 
 #: Parameters that say how files of cells are read, and the values that change nothing.
+#: Variable of the environment in which `c2s chapters run` tells a chapter what was asked for.
+ASKED = "C2S_CHAPTER_ASKED"
 READING: Mapping[str, Any] = {"symbols": None, "layer": None, "normalise": "auto", "strip": []}
 
 
@@ -115,12 +119,13 @@ def start_record(name: str, namespace: Mapping[str, Any]) -> ChapterRecord:
     chapter = find_chapter(name)
     declared = parameters_of(chapter)
     used = {parameter: namespace[parameter] for parameter in declared}
+    asked = json.loads(os.environ.get(ASKED, "{}"))
     record = ChapterRecord(
         Path(used["out"], "run.json") if "out" in used else None,
-        command=["chapter", name],
+        command=asked.get("command", ["chapter", name]),
         config=used,
         seeds={key: used[key] for key in ("seed", "seeds") if key in used},
-        profile=profile_of(chapter, declared, used),
+        profile=profile_of(chapter, declared, used, asked=asked.get("profile", "laptop")),
     )
     record.chapter = name
     _refuse_idle_reading(record)

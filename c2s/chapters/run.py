@@ -6,8 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,8 @@ from c2s.chapters.catalogue import (
     resolve_parameters,
 )
 from c2s.chapters.papermill_io import SCHEME
-from c2s.chapters.parameters import with_values
+from c2s.chapters.parameters import literal, with_values
+from c2s.chapters.record import ASKED
 from c2s.errors import ChapterError
 from c2s.files import atomic_output, check_target
 from c2s.provenance import RunRecord
@@ -134,15 +135,19 @@ def run_chapter(
         folder.mkdir()
         if "out" in declared:
             values["out"] = str(folder)
+        given = [word for key, value in (parameters or {}).items() for word in ("-p", key, _as_text(value))]
+        command = ["c2s", "chapters", "run", name, "--profile", profile, *given, "--out", str(final)]
         record = RunRecord(
             folder / "run.json",
-            command=["c2s", "chapters", "run", name, "--profile", profile],
+            command=command,
             config=values,
-            profile=profile_of(chapter, declared, values),
+            profile=profile_of(chapter, declared, values, asked=profile),
         )
         cell = parameters_cell(chapter, notebook)
         cell.source = with_values(cell.source, values, name)
-        executed = _execute(chapter, notebook, folder, final, values, show_progress=show_progress)
+        asked = json.dumps({"command": command, "profile": profile})
+        with _environment(ASKED, asked):
+            executed = _execute(chapter, notebook, folder, final, values, show_progress=show_progress)
         if not (folder / "run.json").exists():
             record.finish()
         cell = parameters_cell(chapter, executed)
@@ -153,6 +158,22 @@ def run_chapter(
                 _name_final_folder(folder / told, folder, final)
         _write_page(folder / f"{name}.ipynb", folder / f"{name}.html")
     return _collect(name, final)
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else literal(value)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _execute(

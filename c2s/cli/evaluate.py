@@ -59,6 +59,7 @@ def evaluate(
     wanted = _baseline_names(baselines, the_task.baselines if part == "test" else ())
     record = None
     if out is not None:
+        check_target(out, overwrite=overwrite, inputs=[name])
         record = RunRecord.of_command(
             context, out / "run.json", config={"data": name, "task": the_task.name, "baselines": wanted, **how}
         ).start()

@@ -26,14 +26,15 @@ def results(
     """
     from c2s.errors import ConfigError
     from c2s.files import atomic_output, check_target
-    from c2s.results import gather_results
+    from c2s.results import FILE, gather_results
 
     if out is not None:
         if out.suffix not in {".csv", ".parquet", ".json"}:
             raise ConfigError(
                 "c2s results", [f"{out} ends in none of .csv, .parquet and .json"], fix="--out results.csv, say."
             )
-        check_target(out, overwrite=overwrite)
+        tables = [path / FILE if path.is_dir() else path for path in places]
+        check_target(out, overwrite=overwrite, inputs=tables)
     table = gather_results(places)
     if out is not None:
         with atomic_output(out, overwrite=overwrite) as temporary:

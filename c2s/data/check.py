@@ -194,7 +194,8 @@ class FileReport:
         options = shlex.split(self.options)
         made = [["transform", self.path, "sentences.parquet", "--genes", "200", *options]]
         if labels := self.of_role("label"):
-            donor = [word for name in self.of_role("donor")[:1] for word in ("--donor", name)]
+            whole = [column.name for column in self._of_role("donor") if not column.missing]
+            donor = [word for name in whole[:1] for word in ("--donor", name)]
             learn = ["--task", "annotation", "--data", self.path, "--label", labels[0], *donor, *options]
             made.append(["train", "sft", *learn, "--out", "my-model"])
         return [shlex.join(["c2s", *words]) for words in made]

@@ -357,8 +357,10 @@ def refuse_scaled(kind: MatrixKind, path: Path, layers: Sequence[str]) -> None:
         fix, remedy = f"write the file again with the values from before {before}.", {}
         if layers:
             remedy = {"layer": layers[0]}
-            option = f"--layer {shlex.quote(layers[0])}"
-            fix = f"name the layer with the values before {before}, e.g. layer={layers[0]!r} ({option})."
+            fix = (
+                f"name the layer with the values before {before}, e.g. layer={layers[0]!r} "
+                f"(--layer {shlex.quote(layers[0])})."
+            )
         raise MatrixError(
             f"{path} holds {kind.words} ({kind.evidence}), whose order is not that of expression.",
             fix=fix,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from c2s.errors import ConfigError, ObsError
+from c2s.errors import ConfigError, ObsError, PluginError
 from c2s.prompts import GeneDropout, PromptTemplate
 from c2s.splits import PARTS, Split, split_problems, warn_of
 
@@ -38,6 +38,11 @@ def examples_of_parts(
         No example can be made of the training cells, or of validation cells that are there; or the training cells
         have one answer.
     """
+    if not isinstance(split, Split):
+        raise PluginError(
+            f"task {task.name!r} made no split, but {type(split).__name__}.",
+            fix="let `split` return c2s.split_cells(...); c2s plugins check tries a task.",
+        )
     made: dict[str, pa.Table] = {}
     answers: dict[str, list[str]] = {}
     for part in PARTS:
@@ -49,6 +54,11 @@ def examples_of_parts(
             continue
         try:
             made[part] = task.examples(cells, templates, seed=seed)
+            if not isinstance(made[part], pa.Table):
+                raise PluginError(
+                    f"task {task.name!r} made no table of examples, but {type(made[part]).__name__}.",
+                    fix="let `examples` return c2s.example_table(...); c2s plugins check tries a task.",
+                )
             answers[part] = made[part]["answer"].to_pylist()
         except ObsError as error:
             problem = f"No example can be made of the {part} part ({len(cells)} cells, split by {split.unit})"

@@ -132,8 +132,16 @@ def test_an_existing_folder_is_refused_before_anything_runs(chapters: Register) 
     with pytest.raises(OutputError, match="exists already"):
         run_chapter("small")
     assert Path("out/small/mine.txt").read_text() == "mine"
+    with pytest.raises(OutputError, match="holds other files"):
+        run_chapter("small", overwrite=True)
+    assert Path("out/small/mine.txt").read_text() == "mine"
+    Path("out/small/mine.txt").unlink()
+    record = json.loads(run_chapter("small", overwrite=True, profile="smoke").record.read_text())
+    assert record["command"][:6] == ["c2s", "chapters", "run", "small", "--profile", "smoke"]
+    assert record["profile"].startswith("smoke")
+    Path("out/small/old.txt").write_text("of the run before")
     run_chapter("small", overwrite=True)
-    assert not Path("out/small/mine.txt").exists()
+    assert not Path("out/small/old.txt").exists()
 
 
 def test_a_failing_cell_is_named_and_leaves_only_what_was_executed(chapters: Register) -> None:

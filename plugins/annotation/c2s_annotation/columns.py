@@ -7,6 +7,7 @@ from typing import Any
 
 from c2s import load_dataset
 from c2s.errors import C2SWarning, ObsError
+from c2s.missing import missing_values
 from c2s_annotation.cells import AnnotationTask
 from c2s_annotation.labels import checked_labels, require_several
 
@@ -29,15 +30,19 @@ def label_columns(data: str, *, donor: str | None = None, **how: Any) -> list[di
     options = {} if donor is None else {"donor": donor}
     rows = []
     for column in map(str, obs.columns):
-        row: dict[str, object] = {"column": column, "values": int(obs[column].nunique())}
+        missing = missing_values(obs[column])
+        told = obs if missing.all() else obs[~missing]
+        row: dict[str, object] = {"column": column, "values": int(told[column].nunique())}
         try:
-            labels = checked_labels(obs, column)
+            labels = checked_labels(told, column)
             require_several(labels, column)
             row |= {"usable": True, "smallest": int(labels.value_counts().min())}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", C2SWarning)  # told in the note
-                split = AnnotationTask(label=column, **options).split(obs)
+                split = AnnotationTask(label=column, **options).split(told)
             row |= {"split": split.note, "note": " ".join(split.problems)}
+            if missing.any():
+                row["note"] = f"{missing.sum()} cells without a label are left out. {row['note']}".strip()
         except ObsError as error:
             row |= {"usable": False, "smallest": 0, "split": "", "note": error.problem}
         rows.append(row)

@@ -30,7 +30,7 @@ def checked_labels(obs: pd.DataFrame, column: str) -> pd.Series:
     if column not in obs:
         raise ObsError(
             f"obs has no label column {column!r}; it has {', '.join(map(str, obs.columns)) or 'no columns'}.",
-            fix="name one of them, label=... (--label COLUMN).",
+            fix=f"call the one that holds it {column!r}, or name it: label=... (--label COLUMN).",
         )
     values = obs[column]
     empty = obs.index[missing_values(values)]
@@ -38,7 +38,7 @@ def checked_labels(obs: pd.DataFrame, column: str) -> pd.Series:
         raise ObsError(
             f"the label column {column!r} is empty for {len(empty)} of {len(obs)} cells, first {empty[0]!r} "
             f"({str(values[empty[0]])!r}).",
-            fix=f"leave them out: adata = adata[adata.obs[{column!r}].notna()].copy().",
+            fix=f"leave them out: adata = adata[~c2s.missing.missing_values(adata.obs[{column!r}])].copy().",
         )
     labels = values.astype(str).str.split().str.join(" ")
     distinct = labels.nunique()

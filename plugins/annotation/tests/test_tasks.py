@@ -212,7 +212,10 @@ def test_options_survive_json_and_unknown_ones_are_named():
     ("obs", "message"),
     [
         ({"cell_type": ["A"] * 120}, r"'cell_type' is constant \('A' for all 120 cells\).*--label"),
-        ({"cell_type": [None] + ["A", "B"] * 59 + ["A"]}, r"empty for 1 of 120 cells, first 'cell0'.*notna"),
+        (
+            {"cell_type": [None] + ["A", "B"] * 59 + ["A"]},
+            r"empty for 1 of 120 cells, first 'cell0'.*missing_values",
+        ),
         ({"cell_type": [f"id{i}" for i in range(120)]}, r"120 values for 120 cells: an identifier"),
     ],
 )

@@ -26,7 +26,9 @@ def embed(
     template: Annotated[
         str | None, typer.Option(help="Prompt with {cell_sentence} and columns of obs; default as trained.")
     ] = None,
-    genes: Annotated[int | None, typer.Option(help="Genes of a sentence at most; default as trained.")] = None,
+    genes: Annotated[
+        int | None, typer.Option(min=1, help="Genes of a sentence at most; default as trained.")
+    ] = None,
     samples: Annotated[
         str | None, typer.Option(metavar="COLUMNS", help="Embed samples of cells that share these columns.")
     ] = None,
@@ -128,7 +130,9 @@ def embedding_report(
     label: Annotated[str, typer.Option(help="Column of obs with the cell type.")] = "cell_type",
     donor: Annotated[str, typer.Option(help="Column of obs with the donor.")] = "donor_id",
     batch: Annotated[str | None, typer.Option(help="Column of obs with the batch, if there is one.")] = None,
-    genes: Annotated[int | None, typer.Option(help="Genes of a sentence at most; default as trained.")] = None,
+    genes: Annotated[
+        int | None, typer.Option(min=1, help="Genes of a sentence at most; default as trained.")
+    ] = None,
     cells: Annotated[int, typer.Option(help="Cells drawn from each pseudo-bulk sample.")] = 10,
     max_cells: Annotated[int, typer.Option(help="Compare on so many cells of each half at most; 0 for all.")] = 0,
     layer: Layer = None,
@@ -155,7 +159,7 @@ def embedding_report(
     from c2s_embedding.compare import compare_embedders
     from c2s_embedding.files import Reader
 
-    check_target(out)
+    check_target(out, fix="choose another folder (--out).")
     wanted = [name for name in map(str.strip, embedders.split(",")) if name]
     # An embedder and a folder of its name are two things.
     models = [f"./{name}" if name in wanted else name for name in model or []]

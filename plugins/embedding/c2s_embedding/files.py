@@ -265,12 +265,12 @@ class Reader:
             trained = TaskModel.load(model, device=device, dtype=dtype)
             self.model: LanguageModel = trained.model
             self.top_k = top_k or trained.top_k
-            self._genes = trained.genes
+            self._genes, self._trained_length = trained.genes, trained.top_k
             self._task = None if template else trained
         else:
             self.model = load_model(os.fspath(model), device=device, dtype=dtype)
             self.top_k = top_k
-            self._genes = None
+            self._genes = self._trained_length = None
         self._template = as_template(template, CELL)
 
     @property
@@ -308,7 +308,9 @@ class Reader:
         C2SError
             As `c2s_embedding.vectors.cell_prompts`.
         """
-        sentences = to_cell_sentences(cells, top_k=self.top_k, expects="any")
+        # Words that no training sentence was long enough to hold are not unknown.
+        lengths = [n for n in (self.top_k, self._trained_length) if n is not None]
+        sentences = to_cell_sentences(cells, top_k=min(lengths, default=None), expects="any")
         known_words(sentences, self._genes, then="get vectors that say little")
         if self._task is not None:
             asked = _prompts_of_task(self._task, cells, self.top_k)

@@ -88,6 +88,8 @@ def generate(
     record = RunRecord.of_command(context, run_path, config=settings, overwrite=overwrite).start()
     trained, task = _load(model, device)
     record.ran_with(trained.model)
+    used = [model, inverse, trained.data.get("name")]
+    check_target(target, overwrite=overwrite, inputs=[path for path in used if path])
     conditions = _conditions(condition or [], task.conditions, **named)
     record.config["genes"] = trained.top_k if genes is None else genes
     record.config["cells"] = per_sample = _cells_per_sample(task, cells)
