@@ -46,6 +46,8 @@ T = TypeVar("T")
 _BLOCKS, _BLOCK_ROWS = 8, 8
 #: Fewer cells with fractions may look like another kind by chance.
 _FEW_CELLS = 3
+#: Variation of totals that are one total but for rounding.
+_ONE_TOTAL = 0.002
 _TOO_HIGH = "reach values too high for a logarithm"
 _SHOWN = 3
 
@@ -172,8 +174,16 @@ def kind_of_rows(
     if len(counted) >= (2 if found.name == "normalised" else 1):
         return _mixed(len(cells), {"hold whole numbers, as counts are,": counted, found.words: others}, obs)
     groups = _groups(others, steps)
-    groups = groups if len(groups) > 1 else _groups_by_total(others, found.name)
-    return found if len(groups) < 2 else _mixed(len(cells), groups, obs)
+    if len(groups) > 1:
+        return _mixed(len(cells), groups, obs)
+    groups = _groups_by_total(others, found.name)
+    if not groups:
+        return found
+    mixed = _mixed(len(cells), groups, obs)
+    if all(_has_total_or_counts(side, found.name) for side in groups.values()):
+        return mixed
+    # As where genes of some cells were left out of the total (exclude_highly_expressed of scanpy).
+    return MatrixKind(found.name, f"{found.evidence}, but {mixed.evidence}", True)
 
 
 def _kind_of_whole_numbers(cells: Sequence[_Cell]) -> MatrixKind:
@@ -209,12 +219,21 @@ def _groups_by_total(cells: Sequence[_Cell], kind: str) -> dict[str, list[_Cell]
     sides = [order[:cut], order[cut:]]
     if min(map(len, sides)) < _FEW_CELLS or totals[order[cut]] < 2 * totals[order[cut - 1]]:
         return {}
-    if min(totals[side].std() / totals[side].mean() for side in sides) > 0.002:
+    if min(totals[side].std() / totals[side].mean() for side in sides) > _ONE_TOTAL:
         return {}
-    return {
-        f"{kind} of cells that add up to {np.median(totals[side]):,.0f}": [cells[i] for i in side]
-        for side in sides
-    }
+    named = {f"{kind} of cells that add up to {np.median(totals[side]):,.0f}": side for side in sides}
+    return {words: [cells[i] for i in side] for words, side in named.items()}
+
+
+def _has_total_or_counts(cells: Sequence[_Cell], kind: str) -> bool:
+    """Whether cells are counts once the logarithm is undone, or add up to one total by this or another one."""
+    positive = _positive(cells)
+    values = np.concatenate([undo(some, kind) for some in positive])
+    low = values[values < 50]  # where rounding shows least
+    if len(low) and np.abs(low - np.round(low)).mean() < 0.03:
+        return True
+    totals = np.array([[undo(some, name).sum() for some in positive] for name in (kind, *LOGARITHMS)])
+    return bool((totals.std(1) < _ONE_TOTAL * totals.mean(1)).any())
 
 
 def _mixed(n: int, groups: Mapping[str, Sequence[_Cell]], obs: pd.DataFrame | None) -> MatrixKind:

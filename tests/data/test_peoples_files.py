@@ -154,6 +154,13 @@ def test_logarithms_of_different_totals_are_of_two_kinds(other, tmp_path):
         c2s.read_cells(h5ad(tmp_path, values, MANY))
 
 
+def test_totals_without_the_highest_genes_are_warned_of(tmp_path):
+    kept = NORMAL.copy()
+    kept[150:, 0] += 4e4 * RNG.uniform(0.5, 1, 50)  # haemoglobin, left out of the total
+    with pytest.warns(C2SWarning, match=r"guess: .*log1p of cells that add up to 10,000 and 16"):
+        c2s.read_cells(h5ad(tmp_path, np.log1p(kept), MANY))
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [
