@@ -284,8 +284,9 @@ def _cells_of(trained: TaskModel, adata: AnnData, here: CellPrints | None, part:
             cells = [cell for cell in map(str, adata.obs_names) if cell not in used]
             return cells, "All cells but those with ids of training cells; the model knows these by nothing else."
         unseen, n = trained.seen.unseen(here)
-        note = "All cells but those that show the genes of a training cell, in their order."
-        return unseen, note + (f" {n} of these are left out." if n else "")
+        if n:
+            return unseen, f"All cells but {n} that show exactly the genes of a training cell, in their order."
+        return unseen, "Other data than those of the training: no cell shows exactly the genes of a training cell."
     if trained.seen is None or here is None:
         raise ConfigError(
             "evaluation",

@@ -94,7 +94,7 @@ def test_all_cells_of_other_data_can_be_scored_and_training_cells_cannot(trained
     model, task = trained
     result = evaluate_cells(model, task, cells(20, seed=1), metrics=metrics(), part="all", n_bootstrap=5)
     assert len(result.predictions) == 20
-    assert "All cells but those that show the genes of a training cell" in result.note
+    assert "Other data than those of the training" in result.note
     with pytest.raises(ConfigError, match="no part 'train'"):
         evaluate_cells(model, task, cells(), metrics=metrics(), part="train")
     same_ids = cells(80, seed=1)
@@ -262,7 +262,7 @@ def test_training_cells_are_known_by_their_genes_in_a_subset_and_under_other_ids
     # Among enough other cells they are left out, and that is said.
     others = ad.concat([some, cells(160, seed=1)], index_unique="/")
     result = evaluate_cells(model, task, others, metrics=metrics(), part="all", n_bootstrap=5)
-    assert f"{used} of these are left out" in result.note
+    assert f"All cells but {used} that show exactly the genes of a training cell" in result.note
     assert len(result.predictions) == others.n_obs - used
 
 
