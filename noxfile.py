@@ -19,8 +19,9 @@ nox.options.error_on_external_run = True
 CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = sorted(path.parent.name for path in Path("plugins").glob("*/pyproject.toml"))
 CHAPTERS = sorted(path.stem for path in Path("book/chapters").glob("*.md"))
-# Two test processes on two cores, with the tests of a file in one of them, which then makes what they share once.
-TWO_PROCESSES = ("-n", "2", "--dist", "loadfile")
+# Three test processes on two cores, since many tests wait for processes of their own; the tests of a file in one of
+# them, which then makes what they share once.
+PROCESSES = ("-n", "3", "--dist", "loadfile")
 # More threads than that only get in each other's way; numba would give torch its own number of them.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 # What is rounded elsewhere on another processor: the kernels of OpenBLAS (numpy, scipy), torch, oneDNN and MKL.
@@ -98,7 +99,7 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *session.posargs, env=ONE_THREAD)
         return
     session.run("coverage", "erase")
-    measured = (*TWO_PROCESSES, "--cov", "--cov-append", "--cov-report=")
+    measured = (*PROCESSES, "--cov", "--cov-append", "--cov-report=")
     plugins = [("pytest", f"{folder}/tests", *measured) for folder in plugin_folders([])]
     core = ("pytest", "tests", "--durations=25", *measured)
     run_all(session, [core, *plugins, ("coverage", "report", "--fail-under=90")], ONE_THREAD)
@@ -120,7 +121,7 @@ def kernels(session: nox.Session) -> None:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     environments = [
         {**ONE_THREAD, **kernel, **dict.fromkeys(names, threads), "PYTEST_ADDOPTS": " ".join(processes)}
-        for threads, processes in (("1", TWO_PROCESSES), ("2", ()))
+        for threads, processes in (("1", PROCESSES), ("2", ()))
         for kernel in KERNELS
     ]
     run_all(session, [("pytest", path) for path in paths], *environments)
