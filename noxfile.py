@@ -19,8 +19,8 @@ nox.options.error_on_external_run = True
 CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = sorted(path.parent.name for path in Path("plugins").glob("*/pyproject.toml"))
 CHAPTERS = sorted(path.stem for path in Path("book/chapters").glob("*.md"))
-# Three test processes on two cores, since many tests wait for processes of their own; the tests of a file are in one
-# of them, which then makes what they share once.
+# Three test processes on two cores, since many tests wait for processes of their own; the tests of a file are in
+# one of them, which then makes what they share once.
 PROCESSES = ("-n", "3", "--dist", "loadfile")
 # More threads than that only get in each other's way; numba would give torch its own number of them.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
