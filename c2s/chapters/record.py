@@ -15,9 +15,9 @@ from c2s.files import short_names
 from c2s.provenance import RunRecord
 from c2s.results import ResultsTable
 
-#: Parameters that say how files of cells are read, and the values that change nothing.
 #: Variable of the environment in which `c2s chapters run` tells a chapter what was asked for.
 ASKED = "C2S_CHAPTER_ASKED"
+#: Parameters that say how files of cells are read, and the values that change nothing.
 READING: Mapping[str, Any] = {"symbols": None, "layer": None, "normalise": "auto", "strip": []}
 
 
@@ -43,7 +43,7 @@ class ChapterRecord(RunRecord):
         Returns
         -------
         dict
-            Those of ``symbols``, ``layer`` and ``normalise`` that were set, for `c2s.load_dataset`.
+            Those of ``symbols``, ``layer``, ``normalise`` and ``strip`` that were set, for `c2s.load_dataset`.
         """
         from c2s.data.datasets import is_file
 
