@@ -42,7 +42,7 @@ class reading:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, Exception) or isinstance(error, C2SError | MemoryError):
+        if not isinstance(error, Exception) or isinstance(error, C2SError | MemoryError | NameError | ImportError):
             return
         reason = " ".join((str(error).strip() or type(error).__name__).split())[:200]
         if isinstance(error, PermissionError):
